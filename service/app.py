@@ -310,7 +310,7 @@ def create_app(
     app.add_middleware(errors.CatchAll)
     app.add_middleware(ETags)
     app.add_middleware(Compression, minimum_size=1_000, compresslevel=4)
-    app.add_middleware(RightClock)
+    app.add_middleware(RightClock, SEGMENTS)
     app.add_middleware(FittingTables)
     app.add_middleware(PageAnswers, SEGMENTS)
     app.add_middleware(HeadAsGet)
