@@ -17,6 +17,9 @@ KINDS: dict[str, Text] = {
     "year": Text("Year"),
 }
 
+# Those for which only some things are told.
+_OTHERS: dict[str, Text] = {"half": Text("Half-year"), "day": Text("Day")}
+
 
 class Tab(NamedTuple):
     """A kind of period: what it is called, and how it changes the address."""
@@ -45,13 +48,17 @@ class Asked(NamedTuple):
 
 
 def asked(
-    visit: Visit, unit: str, period: Period | None, kinds: Collection[str] = tuple(KINDS)
+    visit: Visit,
+    unit: str,
+    period: Period | None,
+    kinds: Collection[str] = tuple(KINDS),
+    under_way: bool = False,
 ) -> Asked:
     """What is asked for: of who names no unit one's own, of who names no period the last week (or
-    the last of the first of these kinds) that is over.
+    the last of the first of these kinds) that is over, or the one that is `under_way`.
     """
-    today = visit.caller.today
-    period = period or last_whole(next(iter(kinds)), today)
+    today, first = visit.caller.today, next(iter(kinds))
+    period = period or (around(first, today) if under_way else last_whole(first, today))
     kind = kind_of(period.name)
     before, after = (None, None) if kind == "days" else neighbours(period, kind, today)
     return Asked(
@@ -61,7 +68,10 @@ def asked(
         period.ends <= visit.caller.now,
         before,
         after,
-        [Tab(one, KINDS[one], changes(around(one, min(period.last, today)))) for one in kinds],
+        [
+            Tab(one, (KINDS | _OTHERS)[one], changes(around(one, min(period.last, today))))
+            for one in kinds
+        ],
     )
 
 

@@ -49,6 +49,14 @@ PAGES = {
     "households": f"/households?unit={VILLAGE}",
     "visits": "/visits",
     "analyses": f"/analyses?unit={VILLAGE}",
+    "indicators": f"/indicators?unit={TOWNSHIP}",
+    "admin": "/admin",
+    "unit": f"/admin/units/{VILLAGE}",
+    "lists": "/admin/vocabulary",
+    "limits": "/admin/limits",
+    "calendar": "/admin/calendar?year=2026",
+    "articles": "/admin/articles",
+    "article-new": "/admin/articles/new",
 }
 # Window and colours of each kind of picture.
 KINDS = {
