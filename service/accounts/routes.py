@@ -142,7 +142,7 @@ async def make_recovery_code(
     code = new_code()
     expires_at = caller.now + timedelta(minutes=state.settings.recovery_minutes)
     async with state.database.transaction() as connection:
-        await _require_recoverable(connection, caller, staff_code)
+        await require_recoverable(connection, caller, staff_code)
         await queries.refuse_erased(connection, staff_code)
         await keep_codes(
             connection, state.settings, Kept(staff_code, PURPOSE), [code], caller.now, expires_at
@@ -151,7 +151,7 @@ async def make_recovery_code(
     return RecoveryCode(code=code, expires_at=expires_at)
 
 
-async def _require_recoverable(connection: Connection, caller: Caller, staff_code: str) -> None:
+async def require_recoverable(connection: Connection, caller: Caller, staff_code: str) -> None:
     """Administrators help everybody in their unit, secretaries those who do field work in their
     village.
     """

@@ -12,6 +12,7 @@ import xlsxwriter
 from service.accounts import queries
 from service.identity.account_routes import PURPOSE
 from service.identity.one_time_codes import Kept, keep_codes, new_code
+from service.kit.conditions import Range
 from service.kit.database import Database
 from service.kit.settings import Settings
 from service.organisation.tree import Tree
@@ -56,10 +57,17 @@ class NoSuchUnit(Exception):
 
 
 async def give_codes(
-    database: Database, settings: Settings, unit: str, now: datetime, expires_at: datetime
+    database: Database,
+    settings: Settings,
+    unit: str,
+    now: datetime,
+    expires_at: datetime,
+    within: Sequence[Range] | None = None,
 ) -> list[Slip]:
     """Gives a one-time code to everybody who has a post in a unit and no password, in order of the
-    unit; some at a time. Raises `NoSuchUnit`; the empty code is everywhere.
+    unit; some at a time. `within`: only to those whose posts all lie in these ranges, so that
+    nobody gets a code of somebody who stands above, or elsewhere too. Raises `NoSuchUnit`; the
+    empty code is everywhere.
     """
     slips: list[Slip] = []
     after = ("", "")
@@ -69,7 +77,7 @@ async def give_codes(
             if unit and unit not in tree.units:
                 raise NoSuchUnit(unit)
             subtree = tree.subtree(unit, local_day(now))
-            rows = await queries.without_password(connection, subtree, now, after, _AT_ONCE)
+            rows = await queries.without_password(connection, subtree, now, after, _AT_ONCE, within)
             paths = {row["unit"]: _path(tree, row["unit"], local_day(now)) for row in rows}
             names = await queries.unit_names(
                 connection, {c for path in paths.values() for c in path}

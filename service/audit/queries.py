@@ -46,6 +46,7 @@ async def entries(
     ranges: Sequence[Range],
     staff_code: str | None,
     action: str | None,
+    subject: str | None,
     since: datetime | None,
     until: datetime | None,
     after: tuple[datetime, str] | None,
@@ -61,6 +62,7 @@ async def entries(
         WHERE ($1::text IS NULL OR staff_code = $1) AND ($2::text IS NULL OR action = $2)
           AND ($3::timestamptz IS NULL OR at >= $3) AND ($4::timestamptz IS NULL OR at < $4)
           AND ($5::timestamptz IS NULL OR (at, id) < ($5, $6::uuid))
+          AND ($11::text IS NULL OR $11 = ANY(subjects))
           AND (EXISTS (SELECT FROM unnest(units) AS u(code),
                   unnest($9::text[], $10::text[]) AS mine(low, high)
               WHERE u.code COLLATE "C" >= mine.low AND u.code COLLATE "C" < mine.high)
@@ -77,4 +79,5 @@ async def entries(
         limit,
         list(units),
         *bounds(ranges),
+        subject,
     )

@@ -56,6 +56,14 @@ async def audit(
     caller: Signed,
     staff_code: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]+$")] = None,
     action: Annotated[str | None, Query(max_length=40, pattern=r"^[a-z-]+$")] = None,
+    subject: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            pattern=r"^[^\x00]+$",
+            description="Of whom or where: one of the `subjects`, as it stands there",
+        ),
+    ] = None,
     first: Annotated[
         date | None, Query(alias="from", description="First day, Asia/Shanghai")
     ] = None,
@@ -82,6 +90,7 @@ async def audit(
                 caller.ranges(units),
                 staff_code,
                 action,
+                subject,
                 since,
                 until,
                 read_after(after),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from service.imports import queries
-from service.imports.report import Report, State, load
+from service.imports.report import APPLICABLE, Report, State, load
 from service.imports.units import covered, overlap
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_FOUND, NOT_NOW, Problem
@@ -45,6 +45,36 @@ async def import_within(
     if row is None or not all(covered(units, unit, tree, day) for unit in row["units"]):
         raise Problem(NOT_FOUND, Text("There is no import {id} in your scope.", id=id))
     return row
+
+
+async def begin_apply(
+    connection: Connection,
+    id: str,
+    units: Sequence[str],
+    day: date,
+    by: str,
+    options: Sequence[str],
+) -> None:
+    """Has an import carried out that was only tried, or refused, by whichever process comes first;
+    every row is checked anew.
+    """
+    row = await import_within(connection, id, units, day, locked=True)
+    if State(row["state"]) not in APPLICABLE:
+        raise Problem(
+            NOT_NOW,
+            Text(
+                "Import {id} is in the state ‘{state}’: only one that was tried, or refused, can be"
+                " applied.",
+                id=id,
+                state=row["state"],
+            ),
+        )
+    if not await queries.has_files(connection, id):
+        raise Problem(
+            NOT_NOW, Text("The files of import {id} are not kept any more; send them anew.", id=id)
+        )
+    await refuse_second(connection, row["units"], day)
+    await queries.begin_again(connection, id, by, options)
 
 
 async def begin_undo(

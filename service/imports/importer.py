@@ -5,7 +5,7 @@ was killed.
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.imports import queries
 from service.imports.runs import Busy, Run
@@ -53,8 +53,10 @@ class Importer:
     async def carry_out_all(
         self, database: Database, settings: Settings, now: Callable[[], datetime]
     ) -> None:
-        """Carries out what is there, one after the other."""
+        """Carries out what is there, one after the other; files that nobody had applied go."""
         async with database.reading() as connection:
+            kept_since = now() - timedelta(hours=settings.import_files_hours)
+            await queries.drop_old_files(connection, kept_since)
             rows = await queries.unfinished(connection)
         for row in rows:
             try:

@@ -34,7 +34,9 @@ class RosterImport(SQLModel, table=True):
 
 
 class RosterImportFile(SQLModel, table=True):
-    """A part of a file that is to be imported, encrypted; it goes when the import has ended."""
+    """A part of a file that is to be imported, encrypted. It goes when the import has ended; where
+    nothing was written, some hours later, so that it can be applied.
+    """
 
     __tablename__ = "roster_import_file"
 

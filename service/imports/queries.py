@@ -78,6 +78,38 @@ async def drop_files(connection: Connection, id: str) -> None:
     await connection.execute("DELETE FROM roster_import_file WHERE import = $1", id)
 
 
+async def drop_old_files(connection: Connection, before: datetime) -> int:
+    """The files of imports that ended before a moment, and were not applied since; how many."""
+    status = await connection.execute(
+        "DELETE FROM roster_import_file f USING roster_import i"
+        " WHERE i.id = f.import AND i.ended_at < $1 AND i.state <> ALL($2::text[])",
+        before,
+        list(UNFINISHED),
+    )
+    return int(status.split()[-1])
+
+
+async def has_files(connection: Connection, id: str) -> bool:
+    """Whether the files of an import are still here."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM roster_import_file WHERE import = $1)", id
+    )
+    return found
+
+
+async def begin_again(
+    connection: Connection, id: str, asked_by: str, options: Sequence[str]
+) -> None:
+    """An import that wrote nothing is carried out anew, with its own files."""
+    await connection.execute(
+        "UPDATE roster_import SET state = 'waiting', asked_by = $2, options = $3, report = NULL,"
+        " stage = '', done = 0, total = 0, ended_at = NULL WHERE id = $1",
+        id,
+        asked_by,
+        list(options),
+    )
+
+
 async def one_import(connection: Connection, id: str, locked: bool = False) -> Row | None:
     """An import."""
     return await connection.fetchrow(

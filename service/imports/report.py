@@ -27,6 +27,10 @@ class State(StrEnum):
     PARTLY_UNDONE = "partly-undone"
 
 
+# An import that has written nothing, and may be carried out with the same files.
+APPLICABLE = (State.CHECKED, State.REFUSED)
+
+
 class Item(msgspec.Struct):
     """Something that changes: in which sheet, what becomes of it, its code (of a household its id,
     empty for a new one), and which fields; of a household its grid, too. `named`: how people name

@@ -3,214 +3,43 @@
 import asyncio
 import re
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import msgspec
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
 from service.audit.audit_log import note
 from service.http.ids import fresh_id
-from service.http.strict import RequestBody
-from service.identity.access import Signed
+from service.identity.access import Caller, Signed
 from service.imports import asking, queries, runs
-from service.imports.columns import IN_WORKBOOKS
+from service.imports.answers import (
+    ImportApplication,
+    ImportDetail,
+    ImportForm,
+    ImportPage,
+    ImportSummary,
+    detail_of,
+    summary_of,
+)
 from service.imports.exporting import export
 from service.imports.importer import Importer
-from service.imports.report import Report, load
-from service.kit.database import Row
+from service.imports.report import APPLICABLE, State
 from service.kit.errors import INVALID, NOT_NOW, READING, TOO_LARGE, Problem, documented
-from service.kit.localization import asked_for, localized
+from service.kit.localization import asked_for
 from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import UnitCode, in_scope, unit_in_scope
-from sync_protocol.texts import Text, Word, restored
+from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _BOOK: dict[int | str, dict[str, Any]] = {200: {"description": "The workbook", "content": _CONTENT}}
-MAX_FILES = 20
-
-
-class ImportForm(RequestBody):
-    """Files of units, people, posts and households: .xlsx, .xls, .csv."""
-
-    files: list[UploadFile] = Field(min_length=1, max_length=MAX_FILES)
-    dry_run: bool = Field(False, description="Check and tell, write nothing")
-    skip_bad: bool = Field(False, description="Take the good rows although others are wrong")
-    end_missing: bool = Field(
-        False, description="End posts, and delete households, that the files do not have any more"
-    )
-
-
-class TallyItem(BaseModel):
-    """What becomes of the rows of a sheet."""
-
-    sheet: str = Field(examples=["households"])
-    title: str = Field(description="What the sheet is called", examples=["农牧户"])
-    rows: int
-    new: int
-    changed: int
-    unchanged: int
-    ended: int
-    bad: int
-
-
-class FaultItem(BaseModel):
-    """Something that is wrong. Personal values are masked; `row` is 0 for a whole file or sheet."""
-
-    kind: str = Field(examples=["phone-form"])
-    file: str
-    sheet: str
-    row: int
-    column: str
-    value: str
-    what: str
-    todo: str
-
-
-class ToldItem(BaseModel):
-    """A sheet that was read: which of ours it is (empty: none, it was passed over), and columns
-    that were passed over.
-    """
-
-    file: str
-    title: str
-    sheet: str
-    rows: int
-    ignored: list[str]
-
-
-class ImportChange(BaseModel):
-    """Something that changes: a unit or person by its code, a post by person, role and unit, a
-    household by its id (empty for a new one) and grid. `named`: how people name it, masked.
-    """
-
-    sheet: str
-    what: str
-    key: str
-    named: str
-    grid: str
-    row: int
-    fields: list[str]
-
-
-class LeftItem(BaseModel):
-    """What could not be taken back, and why. `key`: a code or an id; `named`: by what people know
-    it (a post by person, role and unit, a household by its number and head, masked); `grid`: of a
-    household.
-    """
-
-    kind: str
-    key: str
-    named: str
-    grid: str
-    why: str
-
-
-class ImportSummary(BaseModel):
-    """An import: who asked for it and for which units, and how far it has come."""
-
-    id: str
-    at: datetime
-    asked_by: str
-    units: list[str]
-    options: list[str]
-    state: str = Field(
-        description="waiting, checking, checked (dry run), refused, applying, done, failed,"
-        " undoing, undone, partly-undone"
-    )
-    stage: str
-    done: int
-    total: int
-    ended_at: datetime | None
-
-
-class ImportDetail(ImportSummary):
-    """The same with its report. `faults` and `changes` list the first; `fault_count` counts all."""
-
-    tallies: list[TallyItem]
-    fault_count: int
-    faults: list[FaultItem]
-    sheets: list[ToldItem]
-    changes: list[ImportChange]
-    warnings: list[str] = Field(
-        description="What is to be known of what was, or would be, done: what people still have in"
-        " hand whose last post ends"
-    )
-    undone: int
-    left: list[LeftItem]
-
-
-class ImportPage(BaseModel):
-    """A page of imports, the newest first."""
-
-    items: list[ImportSummary]
-    next: str | None
-
-
-def _summary(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in ImportSummary.model_fields}
-
-
-def _detail(row: Row) -> ImportDetail:
-    report = load(row["report"]) if row["report"] else Report()
-    told = [
-        ToldItem(**{name: getattr(item, name) for name in ToldItem.model_fields})
-        for item in report.told
-    ]
-    return ImportDetail(
-        **_summary(row),
-        tallies=[
-            TallyItem(
-                sheet=sheet.name,
-                title=localized(Word(sheet.title.en, sheet.title.zh)),
-                **msgspec.structs.asdict(report.sheets[sheet.name]),
-            )
-            for sheet in IN_WORKBOOKS
-            if sheet.name in report.sheets
-        ],
-        fault_count=report.fault_count,
-        faults=[
-            FaultItem(
-                **msgspec.structs.asdict(fault)
-                | {name: localized(restored(getattr(fault, name))) for name in ("what", "todo")}
-            )
-            for fault in report.faults
-        ],
-        sheets=told,
-        changes=[
-            ImportChange(
-                sheet=item.sheet,
-                what=item.what,
-                key=item.key,
-                named=localized(restored(item.named or item.key)),
-                grid=item.grid,
-                row=item.row,
-                fields=item.fields,
-            )
-            for item in report.items
-        ],
-        warnings=[localized(restored(kept)) for kept in report.warnings],
-        undone=report.undone,
-        left=[
-            LeftItem(
-                kind=left.kind,
-                key=left.key,
-                named=localized(restored(left.named or left.key)),
-                grid=left.grid if left.kind == "household" else "",
-                why=localized(restored(left.why)),
-            )
-            for left in report.left
-        ],
-    )
 
 
 @router.post(
@@ -255,7 +84,7 @@ async def create_import(
             row = await queries.one_import(connection, id)
     assert row is not None
     state.of(Importer).wake()
-    return ImportSummary(**_summary(row))
+    return ImportSummary(**summary_of(row))
 
 
 def _name_of(file: UploadFile) -> str:
@@ -278,7 +107,7 @@ async def list_imports(
     before = None if place is None else (_moment(place[0]), place[1])
     async with state_of(request).database.reading() as connection:
         rows = await queries.imports(connection, caller.ranges(caller.units()), before, limit + 1)
-    items = [ImportSummary(**_summary(row)) for row in rows[:limit]]
+    items = [ImportSummary(**summary_of(row)) for row in rows[:limit]]
     last = items[-1] if len(rows) > limit else None
     return ImportPage(items=items, next=last and next_place(last.at.isoformat(), last.id))
 
@@ -301,7 +130,47 @@ async def get_import(request: Request, caller: Signed, id: Id) -> ImportDetail:
     async with state_of(request).database.transaction() as connection:
         row = await asking.import_within(connection, id, caller.units(), caller.today)
         await note(connection, request, caller, "roster-import-read", [id], 1)
-    return _detail(row)
+        is_kept = State(row["state"]) in APPLICABLE and await queries.has_files(connection, id)
+    found = detail_of(row)
+    if is_kept and row["ended_at"] is not None:
+        hours = state_of(request).settings.import_files_hours
+        found.files_until = row["ended_at"] + timedelta(hours=hours)
+    return found
+
+
+async def progress(request: Request, caller: Caller, id: str) -> ImportSummary:
+    """How far an import has come, without its report: nothing of anybody, and so no line of the
+    trail, however often somebody looks.
+    """
+    async with state_of(request).database.reading() as connection:
+        row = await asking.import_within(connection, id, caller.units(), caller.today)
+    return ImportSummary(**summary_of(row))
+
+
+@router.post(
+    "/imports/{id}/apply",
+    status_code=202,
+    summary="Carry out an import that was tried",
+    operation_id="apply_import",
+    responses=documented(*READING, NOT_NOW),
+)
+async def apply_import(
+    request: Request, caller: Signed, id: Id, body: ImportApplication
+) -> ImportSummary:
+    """With the files that were sent, as long as they are kept (`files_until`); of a dry run, or of
+    one that was refused. Every row is checked anew.
+    """
+    state = state_of(request)
+    options = [name for name in (runs.SKIP_BAD, runs.END_MISSING) if getattr(body, name)]
+    async with state.database.transaction() as connection:
+        await asking.begin_apply(
+            connection, id, caller.units(), caller.today, caller.staff_code, options
+        )
+        await note(connection, request, caller, "roster-import-asked", [id, *options], 1)
+        row = await queries.one_import(connection, id)
+    assert row is not None
+    state.of(Importer).wake()
+    return ImportSummary(**summary_of(row))
 
 
 @router.post(
@@ -320,7 +189,7 @@ async def undo_import(request: Request, caller: Signed, id: Id) -> ImportSummary
         row = await queries.one_import(connection, id)
     assert row is not None
     state.of(Importer).wake()
-    return ImportSummary(**_summary(row))
+    return ImportSummary(**summary_of(row))
 
 
 @router.get(

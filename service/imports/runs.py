@@ -14,7 +14,7 @@ from itertools import chain
 from time import monotonic
 from typing import NamedTuple
 
-from service.audit.audit_log import record
+from service.audit.audit_log import OPERATOR, record
 from service.identity.rights import PostHeld
 from service.identity.staff_codes import keys_of
 from service.imports import household_checking, keys, known_queries, queries, sheet_check
@@ -27,7 +27,7 @@ from service.imports.keys import Key
 from service.imports.membership import holds_on
 from service.imports.pace import Pace
 from service.imports.plan import Plan
-from service.imports.report import Report, State, load
+from service.imports.report import APPLICABLE, Report, State, load
 from service.imports.row_faults import Fault, Faults, in_order
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import World
@@ -364,6 +364,14 @@ class Run:
         async with self.database.transaction() as connection:
             await queries.set_state(connection, self.id, state, self.now())
 
+    def _keeps_files(self, state: State) -> bool:
+        """Whether somebody may look at the report first, and have the same files applied then."""
+        return (
+            state in APPLICABLE
+            and self.asked_by != OPERATOR
+            and self.settings.import_files_hours > 0
+        )
+
     async def end(self, state: State, action: str) -> None:
         """Ends it, with its line in the trail."""
         now = self.now()
@@ -373,7 +381,8 @@ class Run:
             await queries.set_state(connection, self.id, state, now)
             if state is not State.FAILED:
                 await queries.set_progress(connection, self.id, "", 0, 0)
-            await queries.drop_files(connection, self.id)
+            if not self._keeps_files(state):
+                await queries.drop_files(connection, self.id)
             units = [unit for unit in self.units if unit]
             await record(
                 connection, now, self.asked_by, action, [self.id, *units], count, units=units

@@ -155,6 +155,13 @@ class Settings(BaseSettings):
         le=256 * 1024 * 1024,
         description="Bytes of all files of an import together.",
     )
+    import_files_hours: int = Field(
+        24,
+        ge=0,
+        le=7 * 24,
+        description="Hours for which the files of an import that wrote nothing are kept, encrypted,"
+        " so that it can be applied; 0: not at all.",
+    )
     import_max_rows: int = Field(
         200_000, ge=1, le=2_000_000, description="Rows of all sheets of an import together."
     )

@@ -1,9 +1,9 @@
-"""Administration: `/admin` leads to seals, units, cadres, posts and imports; the first four are
-lists here.
+"""Administration: `/admin` leads to its pages; seals, and the lists of units, cadres and posts are
+here.
 """
 
 from datetime import date
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from service.accounts import posts as posts_routes
 from service.accounts import routes as accounts
 from service.organisation import routes as organisation
+from service.pages.areas import areas
 from service.pages.page import Signed, Visit, pages_router
 from service.pages.periods import last_whole
 from service.pages.seals import SEALED
@@ -19,12 +20,14 @@ from service.summaries import seal_routes
 from service.summaries import trend as trends
 from service.vocabulary.keeping import current_reference_data
 from sync_protocol.periods import around, month, week
-from sync_protocol.texts import Text, Word
+from sync_protocol.texts import Word
 from sync_protocol.vocabulary import ROLES
 
 router: APIRouter = pages_router()
 
 _ROWS = 100
+# Accounts of apps have no route: who keeps the server keeps them.
+_APP_COMMANDS = ("gridloop account app", "gridloop account end-app")
 _UNITS = 1_000
 _PERIODS = 24
 
@@ -33,58 +36,14 @@ Short = Annotated[str, Query(max_length=40)]
 After = Annotated[str | None, Query(max_length=500)]
 
 
-class Area(NamedTuple):
-    """A page of administration. `operation`: by whose right it is shown."""
-
-    operation: str
-    path: str
-    label: Text
-    meaning: Text
-
-
-AREAS = (
-    Area(
-        "imports_page",
-        "/admin/imports",
-        Text("Imports"),
-        Text("Take in units, people, posts and households from workbooks; try it first."),
-    ),
-    Area(
-        "seals_page",
-        "/admin/seals",
-        Text("Seals"),
-        Text("Which weeks and months are sealed, by whom, and why a seal was lifted."),
-    ),
-    Area(
-        "admin_units_page",
-        "/admin/units",
-        Text("Units"),
-        Text("The tree of units with codes, beginnings and ends."),
-    ),
-    Area(
-        "admin_cadres_page",
-        "/admin/cadres",
-        Text("Cadres and their posts"),
-        Text("Who holds which post at present."),
-    ),
-    Area(
-        "admin_posts_page",
-        "/admin/posts",
-        Text("Posts"),
-        Text("Every post of a unit: at present, to come, and ended."),
-    ),
-)
-
-
-def areas(visit: Visit) -> list[Area]:
-    """Those of the pages that the visitor may see."""
-    return [area for area in AREAS if visit.may(area.operation)]
-
-
 @router.get("/admin", operation_id="admin_page")
 async def admin_page(visit: Signed) -> Response:
     """What there is to administer."""
-    return visit.page("admin.html", areas=areas(visit))
+    return visit.page(
+        "admin.html",
+        areas=areas(visit),
+        app_commands=_APP_COMMANDS if visit.may("imports_page") else (),
+    )
 
 
 @router.get("/admin/seals", operation_id="seals_page")
@@ -135,6 +94,7 @@ async def units_page(visit: Signed, unit: Unit = "") -> Response:
         found=found,
         levels=levels,
         more=found.next is not None,
+        may_create=bool(unit) and visit.may_at("create_unit", unit),
     )
 
 
@@ -158,10 +118,11 @@ async def cadres_page(
         unit=unit or None,
         path_up=await path_to(visit, unit) if unit else [],
         found=found,
-        roles=await _roles(visit),
+        roles=await roles_of(visit),
         role=role,
         text=text,
         after=after,
+        may_hire=visit.may("hire_cadre"),
     )
 
 
@@ -181,7 +142,7 @@ async def posts_page(
         unit=unit or None,
         path_up=await path_to(visit, unit) if unit else [],
         found=found,
-        roles=await _roles(visit),
+        roles=await roles_of(visit),
         role=role,
         ended=bool(ended),
         after=after,
@@ -189,7 +150,7 @@ async def posts_page(
     )
 
 
-async def _roles(visit: Visit) -> dict[str, Word]:
+async def roles_of(visit: Visit) -> dict[str, Word]:
     """What each role is called today."""
     async with visit.state.database.reading() as connection:
         vocabulary = (await current_reference_data(connection)).vocabulary

@@ -20,6 +20,9 @@ KINDS: dict[str, Text] = {
 # Those of most pages.
 MOSTLY = ("week", "month", "quarter", "year")
 
+# Those for which only some things are told.
+_OTHERS: dict[str, Text] = {"day": Text("Day")}
+
 
 class Tab(NamedTuple):
     """A kind of period: what it is called, and how it changes the address."""
@@ -47,12 +50,18 @@ class Asked(NamedTuple):
         return {"unit": self.unit} | named
 
 
-def asked(visit: Visit, unit: str, period: Period | None, kinds: Collection[str] = MOSTLY) -> Asked:
+def asked(
+    visit: Visit,
+    unit: str,
+    period: Period | None,
+    kinds: Collection[str] = MOSTLY,
+    under_way: bool = False,
+) -> Asked:
     """What is asked for: of who names no unit one's own, of who names no period the last week (or
-    the last of the first of these kinds) that is over.
+    the last of the first of these kinds) that is over, or the one that is `under_way`.
     """
-    today = visit.caller.today
-    period = period or last_whole(next(iter(kinds)), today)
+    today, first = visit.caller.today, next(iter(kinds))
+    period = period or (around(first, today) if under_way else last_whole(first, today))
     kind = kind_of(period.name)
     before, after = (None, None) if kind == "days" else neighbours(period, kind, today)
     return Asked(
@@ -62,7 +71,10 @@ def asked(visit: Visit, unit: str, period: Period | None, kinds: Collection[str]
         period.ends <= visit.caller.now,
         before,
         after,
-        [Tab(one, KINDS[one], changes(around(one, min(period.last, today)))) for one in kinds],
+        [
+            Tab(one, (KINDS | _OTHERS)[one], changes(around(one, min(period.last, today))))
+            for one in kinds
+        ],
     )
 
 

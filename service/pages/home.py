@@ -11,8 +11,8 @@ router: APIRouter = pages_router()
 
 @router.get("/", operation_id="home_page")
 async def home(visit: Signed) -> Response:
-    """The last week that is over; who sees no numbers is led to the help."""
+    """The last week that is over; who sees no numbers is led to the trail, or to the help."""
     unit = visit.own_unit()
     if unit is None:
-        return visit.go("/help")
+        return visit.go("/admin/trail" if visit.may("trail_page") else "/help")
     return visit.go("/week", unit=unit, week=last_whole("week", visit.caller.today).name)

@@ -8,11 +8,12 @@ from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from fastapi.responses import Response
 
 from service.imports import routes as imports
+from service.imports.answers import ImportApplication, ImportForm, ImportSummary
 from service.imports.queries import UNFINISHED
-from service.imports.routes import ImportForm
-from service.pages.admin import areas
+from service.imports.report import APPLICABLE
+from service.pages.areas import areas
 from service.pages.figures import Shown, shown
-from service.pages.page import Posted, Signed, pages_router
+from service.pages.page import Posted, Signed, Visit, pages_router
 from sync_protocol.texts import Text
 
 router: APIRouter = pages_router()
@@ -28,6 +29,15 @@ STATES: dict[str, Text] = {
     "undoing": Text("Is being taken back"),
     "undone": Text("Taken back"),
     "partly-undone": Text("Taken back in part"),
+}
+STAGES: dict[str, Text] = {
+    "reading": Text("Files are being read"),
+    "checking": Text("Every row is being checked"),
+    "units": Text("Units are being written"),
+    "people": Text("People are being written"),
+    "posts": Text("Posts are being written"),
+    "households": Text("Households are being written"),
+    "undoing": Text("Is being taken back"),
 }
 OPTIONS: dict[str, Text] = {
     "dry_run": Text("Only try: check every row and write nothing"),
@@ -89,15 +99,17 @@ async def create(
 
 @router.get("/admin/imports/{id}", operation_id="import_page")
 async def import_page(visit: Signed, id: Id) -> Response:
-    """How far an import has come, and its report."""
+    """How far an import has come, or its report."""
+    under_way = await imports.progress(visit.request, visit.caller, id)
+    if under_way.state in UNFINISHED:
+        return _progress(visit, "import_progress.html", under_way)
     found = await imports.get_import(visit.request, visit.caller, id)
     return visit.page(
         "import.html",
         areas=areas(visit),
         found=found,
         state=STATES.get(found.state, found.state),
-        is_under_way=found.state in UNFINISHED,
-        may_apply=found.state in ("checked", "refused"),
+        may_apply=found.state in APPLICABLE,
         may_undo=found.state in _UNDOABLE,
         tallies=[
             Tally(
@@ -112,6 +124,43 @@ async def import_page(visit: Signed, id: Id) -> Response:
         chosen=[one for one in found.options if one != "dry_run"],
         fault_count=shown("fault_count", found.fault_count),
     )
+
+
+@router.get("/admin/imports/{id}/progress", operation_id="import_progress")
+async def import_progress(visit: Signed, id: Id) -> Response:
+    """How far an import has come, as a part of its page; when it has ended, the page is loaded with
+    the report.
+    """
+    found = await imports.progress(visit.request, visit.caller, id)
+    if found.state in UNFINISHED:
+        return _progress(visit, "import_stands.html", found)
+    if "hx-request" not in visit.request.headers:
+        return visit.go(f"/admin/imports/{id}")
+    return Response(
+        status_code=204,
+        headers={"HX-Redirect": f"/admin/imports/{id}", "Cache-Control": "no-store"},
+    )
+
+
+def _progress(visit: Visit, template: str, found: ImportSummary) -> Response:
+    return visit.page(
+        template,
+        areas=areas(visit),
+        found=found,
+        state=STATES.get(found.state, found.state),
+        stage=STAGES.get(found.stage),
+        options=OPTIONS,
+    )
+
+
+@router.post("/admin/imports/{id}/apply", operation_id="apply_on_page")
+async def apply(
+    visit: Posted, id: Id, skip_bad: Flag = False, end_missing: Flag = False
+) -> Response:
+    """Has an import written that was tried, with the same files."""
+    body = ImportApplication(skip_bad=skip_bad, end_missing=end_missing)
+    await imports.apply_import(visit.request, visit.caller, id, body)
+    return visit.go(f"/admin/imports/{id}")
 
 
 @router.post("/admin/imports/{id}/undo", operation_id="undo_on_page")

@@ -64,6 +64,11 @@ class Visit:
         """The caller with the right of another route of REST, for what that answers."""
         return self.caller.with_right(right_to(operation))
 
+    def may_at(self, operation: str, unit: str) -> bool:
+        """Whether that right holds for a unit."""
+        caller = self.to(operation)
+        return bool(caller.units_or_none()) and caller.reaches(unit)
+
     def own_unit(self) -> str | None:
         """The topmost unit that this person sees numbers of; None of who sees none."""
         units = self.to("weekly_summary").units_or_none()

@@ -47,7 +47,7 @@ def environment() -> Environment:
     return found
 
 
-def rendered(name: str, language: Language, **values: Any) -> str:
+def rendered(name: str, language: Language, /, **values: Any) -> str:
     """A page in a language."""
 
     def text(id: str, **params: Any) -> str:

@@ -160,11 +160,18 @@ async def walk_sign_ins(walk: Walk) -> None:
 async def walk_imports(walk: Walk, token: str) -> None:
     """The routes of imports, by who administers a village."""
     sheet = {"files": ("农牧户.csv", "网格编码,户主\n".encode() + f"{GRID},新户\n".encode())}
-    made = await walk.call("create_import", token, "POST", "/v1/imports", files=sheet)
+    tried = {"dry_run": "true"}
+    made = await walk.call("create_import", token, "POST", "/v1/imports", files=sheet, data=tried)
     path = f"/v1/imports/{made.json()['id']}"
-    async with asyncio.timeout(30):
-        while (await walk.call("get_import", token, "GET", path)).json()["state"] != "done":  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+
+    async def until(state: str) -> None:
+        async with asyncio.timeout(30):
+            while (await walk.call("get_import", token, "GET", path)).json()["state"] != state:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    await until("checked")
+    await walk.call("apply_import", token, "POST", f"{path}/apply", json={})
+    await until("done")
     await walk.call("undo_import", token, "POST", f"{path}/undo")
 
 

@@ -261,7 +261,7 @@ PLACELESS = {
     *("change_webhook", "delete_webhook", "test_webhook", "list_webhook_deliveries"),
     *("replay_webhook", "replay_webhook_delivery"),
     # of whole units and their own tests: tests/imports/test_rest.py
-    *("create_import", "list_imports", "get_import", "undo_import"),
+    *("create_import", "list_imports", "get_import", "apply_import", "undo_import"),
 }
 # Writes that the kind of record decides, beside the table of routes.
 KIND_WRITTEN = {

@@ -67,7 +67,8 @@ async def test_files_are_tried_written_and_taken_back(peopled: City) -> None:
             assert same(raw, tally[key])
     assert "钱七" not in [row["head_name"] for row in await peopled.households()]
     peopled.world.clock.forward(seconds=1)
-    written = await send(browser, report, added("钱七"))
+    written = await browser.send(report, "import-apply")
+    assert written.headers["location"] == tried.headers["location"]
     done = await ended(peopled, browser, written.headers["location"])
     assert 'data-state="done"' in done.text
     assert "钱七" in [row["head_name"] for row in await peopled.households()]
@@ -113,3 +114,56 @@ async def test_a_form_without_its_token_or_its_files_takes_nothing_in(peopled: C
     )
     assert mine.status_code == 403
     assert rows_of((await browser.get("/admin/imports")).text, "imports").keys() == before.keys()
+
+
+async def test_looking_on_leaves_no_line_and_the_report_one(peopled: City) -> None:
+    browser = Browser(peopled.world)
+    await browser.sign_in("A1")
+    peopled.world.clock.forward(seconds=1)
+    sent = await send(browser, await browser.get("/admin/imports"), added("钱七"), dry_run="true")
+    path = sent.headers["location"]
+    id = path.rpartition("/")[2]
+    await ended(peopled, browser, path)
+    await peopled.world.fetch("UPDATE roster_import SET state = 'checking' WHERE id = $1", id)
+
+    async def lines() -> int:
+        [row] = await peopled.world.fetch(
+            "SELECT count(*) FROM audit WHERE action = 'roster-import-read'"
+        )
+        return int(row["count"])
+
+    before = await lines()
+    for _ in range(3):
+        part = await browser.client.get(f"{path}/progress", headers={"HX-Request": "true"})
+        assert part.status_code == 200
+        assert f'hx-get="{path}/progress"' in part.text
+        assert "<html" not in part.text
+        assert (await browser.get(path)).status_code == 200
+    assert await lines() == before
+    await peopled.world.fetch("UPDATE roster_import SET state = 'checked' WHERE id = $1", id)
+    over = await browser.client.get(f"{path}/progress", headers={"HX-Request": "true"})
+    assert over.headers["hx-redirect"] == path
+    assert (await browser.get(f"{path}/progress")).headers["location"] == path
+    await browser.get(path)
+    assert await lines() == before + 1
+
+
+async def test_files_are_applied_by_who_may_and_chosen_again_once_they_are_gone(
+    peopled: City,
+) -> None:
+    browser = Browser(peopled.world)
+    await browser.sign_in("A1")
+    peopled.world.clock.forward(seconds=1)
+    sent = await send(browser, await browser.get("/admin/imports"), added("钱七"), dry_run="true")
+    path = sent.headers["location"]
+    page = await ended(peopled, browser, path)
+    assert 'data-action="import-apply"' in page.text
+    stranger = Browser(peopled.world)
+    await stranger.sign_in("W1")
+    token = form_of((await stranger.get("/help")).text, "signout").fields["csrf"]
+    assert (await stranger.post(f"{path}/apply", {"csrf": token})).status_code == 403
+    await peopled.world.fetch("DELETE FROM roster_import_file")
+    assert (await browser.send(page, "import-apply")).status_code == 409
+    page = await browser.get(path)
+    assert 'data-action="import-apply"' not in page.text
+    assert 'data-action="import"' in page.text

@@ -7,12 +7,13 @@ from typing import Any
 import openpyxl
 import pytest
 
+from service.imports.importer import Importer
 from sync_protocol.periods import local_day
 from sync_protocol.texts import restored
 from tests.imports.books import BANNER, CITY, GRID, OTHER_GRID, TOWNSHIP, VILLAGE, book, small
 from tests.imports.city import City
 from tests.imports.test_imports import changed
-from tests.world import FAR_GRID, SECRETARY, WORKER, World
+from tests.world import FAR_GRID, SECRETARY, WORKER, World, until_none
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -89,6 +90,49 @@ async def test_an_administrator_imports_nothing_outside_the_own_unit(peopled: Ci
     assert [i["id"] for i in (await peopled.world.get("/v1/imports", "S1")).json()["items"]] == [
         found["id"]
     ]
+
+
+async def test_a_trial_is_applied_with_the_files_that_were_sent(peopled: City) -> None:
+    world = peopled.world
+
+    def edit(rows: list[list[Any]]) -> None:
+        rows.append([GRID, "H7", "钱七", "138-0000-0009", "1组7号", 2, "", ""])
+
+    asked = await send(world, "A1", book(changed(农牧户=edit)), dry_run="true")
+    path = f"/v1/imports/{asked.json()['id']}"
+    found = await peopled.until_ended(asked.json()["id"], "A1")
+    assert found["state"] == "checked"
+    detail = (await world.get(path, "A1")).json()
+    assert detail["files_until"] is not None
+    kept = await world.fetch("SELECT body FROM roster_import_file")
+    assert kept
+    assert all("钱七".encode() not in row["body"] for row in kept)
+    assert (await world.post(f"{path}/apply", {}, "S1")).status_code == 404
+    assert (await world.post(f"{path}/apply", {"dry_run": True}, "A1")).status_code == 422
+    applied = await world.post(f"{path}/apply", {"skip_bad": True}, "A1")
+    assert applied.status_code == 202
+    assert applied.json()["options"] == ["skip_bad"]
+    assert (await peopled.until_ended(asked.json()["id"], "A1"))["state"] == "done"
+    assert "钱七" in [row["head_name"] for row in await peopled.households()]
+    assert await world.fetch("SELECT FROM roster_import_file") == []
+    assert (await world.get(path, "A1")).json()["files_until"] is None
+    assert (await world.post(f"{path}/apply", {}, "A1")).status_code == 409
+
+
+async def test_files_that_nobody_has_applied_go_after_their_time(peopled: City) -> None:
+    world = peopled.world
+    asked = await send(world, "A1", book(small()), dry_run="true")
+    await peopled.until_ended(asked.json()["id"], "A1")
+    assert await world.fetch("SELECT FROM roster_import_file") != []
+    world.clock.forward(hours=world.state.settings.import_files_hours, minutes=1)
+
+    async def left() -> list[Any]:
+        world.state.of(Importer).wake()
+        return await world.fetch("SELECT FROM roster_import_file")
+
+    await until_none(left)
+    late = await world.post(f"/v1/imports/{asked.json()['id']}/apply", {}, "A1")
+    assert late.status_code == 409
 
 
 async def test_one_import_at_a_time_for_a_unit(peopled: City) -> None:

@@ -1,5 +1,7 @@
 """Administration: the lists are those of REST, for who may see them there."""
 
+import re
+
 import pytest
 
 from simulator.places import TOWNSHIP, VILLAGE
@@ -84,8 +86,17 @@ async def test_a_role_sees_the_lists_that_rest_shows_it(world: World, role: str)
         ):
             found = await browser.get(page, unit=unit)
             assert found.status_code == await rest(path, unit=unit), (page, unit)
-    for page in ("/admin", "/admin/imports"):
-        assert (await browser.get(page)).status_code == await rest("/v1/imports")
+    assert (await browser.get("/admin/imports")).status_code == await rest("/v1/imports")
+    first = await browser.get("/admin")
+    assert first.status_code == 200
+    if role == "app_client":  # no person holds it
+        return
+    for path in re.findall(r'<h2><a href="(/admin/[a-z]+)">', first.text):
+        assert (await browser.get(path)).status_code == 200, path
+    led = re.findall(r'<nav class="pages".*?</nav>', first.text, re.DOTALL)
+    assert ('href="/admin"' in "".join(led)) == (
+        role in ("village_secretary", "first_secretary", "supervisor", "admin", "auditor")
+    )
     nowhere = "00000000-0000-7000-8000-000000000000"
     found = await browser.get(f"/admin/imports/{nowhere}")
     assert found.status_code == await rest(f"/v1/imports/{nowhere}")

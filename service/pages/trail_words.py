@@ -1,0 +1,147 @@
+"""What the acts of the trail are called."""
+
+from collections.abc import Mapping
+
+from service.pages.ledgers import OFFERS
+from sync_protocol.texts import Text
+
+ACTS: Mapping[str, Text] = {
+    # signing in
+    "signed-in": Text("signed in"),
+    "sign-in-failed": Text("sign-in failed"),
+    "signed-out": Text("signed out"),
+    "refresh-token-reused": Text("an old refresh token came again"),
+    "password-changed": Text("changed the own password"),
+    "password-refused": Text("change of password refused"),
+    "password-recovered": Text("chose a password by a one-time code"),
+    "recovery-failed": Text("one-time code refused"),
+    "otp-begun": Text("began to set up a second factor"),
+    "otp-set-up": Text("set up a second factor"),
+    "otp-failed": Text("code of the second factor refused"),
+    "otp-codes-renewed": Text("took new recovery codes"),
+    # accounts
+    "password-set": Text("gave a first password"),
+    "recovery-code-given": Text("gave a one-time code"),
+    "slips-given": Text("gave slips with one-time codes"),
+    "otp-reset": Text("took a second factor away"),
+    "sessions-ended": Text("ended sign-ins"),
+    "device-revoked": Text("revoked a phone"),
+    "devices": Text("looked at phones"),
+    "app-account-made": Text("made an app's account"),
+    "app-account-ended": Text("ended an app's account"),
+    # people and posts
+    "cadre": Text("looked at a cadre"),
+    "cadres": Text("looked at cadres"),
+    "posts": Text("looked at posts"),
+    "cadre-hired": Text("added a cadre"),
+    "cadre-corrected": Text("corrected a cadre"),
+    "staff-code-changed": Text("changed a staff code"),
+    "post-given": Text("gave a post"),
+    "post-changed": Text("changed a post"),
+    "post-ended": Text("ended a post"),
+    "post-transferred": Text("transferred somebody"),
+    "in-hand": Text("looked at what somebody has in hand"),
+    "handed-over": Text("handed over"),
+    # households
+    "households": Text("looked at households"),
+    "household": Text("looked at a household"),
+    "household-added": Text("added a household"),
+    "household-corrected": Text("corrected a household"),
+    "household-move-asked": Text("moved a household"),
+    "household-duplicates": Text("looked for households that are twice here"),
+    "household-exported": Text("exported a household"),
+    "household-erased": Text("erased a household"),
+    "cadre-exported": Text("exported what is kept of a cadre"),
+    "cadre-erased": Text("erased a cadre"),
+    "ties": Text("looked at ties of households"),
+    "tie-written": Text("tied a household"),
+    # the field work
+    "visits": Text("looked at visits"),
+    "visiting": Text("looked at who visits whom"),
+    "visit-checks": Text("looked at checks of visits"),
+    "visit-checked": Text("checked a visit"),
+    "problems": Text("looked at problems"),
+    "problem": Text("looked at a problem"),
+    "problem-raised": Text("raised a problem"),
+    "step-taken": Text("took a step of a problem"),
+    "analyses": Text("read analyses"),
+    "monthly-summaries": Text("read monthly summaries"),
+    "history": Text("looked at the history of a record"),
+    "draft": Text("looked at a draft of a log"),
+    "sync-pull": Text("a phone took data in"),
+    # numbers
+    "summary": Text("looked at a summary"),
+    "tallies": Text("looked at tallies"),
+    "cadre-table": Text("looked at the table of cadres"),
+    "cadre-summary": Text("looked at a cadre's work"),
+    "member-table": Text("looked at the table of members"),
+    "summary-sealed": Text("sealed a period"),
+    "summary-unsealed": Text("lifted a seal"),
+    "seals": Text("looked at seals"),
+    "indicator": Text("looked at an indicator"),
+    "indicator-written": Text("wrote an indicator"),
+    "indicator-reported": Text("reported a value"),
+    "indicator-target-set": Text("set a target"),
+    "marks": Text("looked at marks of villages"),
+    "unit-marked": Text("marked a unit"),
+    # decisions
+    "conflicts": Text("looked at conflicts"),
+    "conflict-settled": Text("settled a conflict"),
+    "held": Text("looked at held mutations"),
+    "held-original": Text("looked at a held mutation as it was written"),
+    "held-released": Text("released a held mutation"),
+    "held-not-released": Text("a held mutation could not be released"),
+    "held-discarded": Text("discarded a held mutation"),
+    # units, lists, calendars
+    "unit": Text("looked at a unit"),
+    "unit-created": Text("made a unit"),
+    "unit-changed": Text("changed a unit"),
+    "unit-moved": Text("moved a unit"),
+    "unit-split": Text("split a grid"),
+    "unit-merged": Text("merged a grid"),
+    "unit-closed": Text("closed a unit"),
+    "levels-set": Text("set the levels"),
+    "vocabulary-written": Text("wrote a word of a list"),
+    "vocabulary-changed": Text("changed a word of a list"),
+    "calendar-written": Text("took a calendar in"),
+    "calendar-removed": Text("took a calendar away"),
+    "dues-recomputed": Text("due times were computed anew"),
+    # imports and exports
+    "roster-import-asked": Text("asked for an import"),
+    "roster-import-checked": Text("an import was checked"),
+    "roster-imported": Text("an import was written"),
+    "roster-import-failed": Text("an import broke off"),
+    "roster-import-read": Text("looked at an import"),
+    "roster-import-undo-asked": Text("asked to take an import back"),
+    "roster-import-undone": Text("an import was taken back"),
+    "roster-loaded": Text("loaded the roster"),
+    "export-roster": Text("exported the roster"),
+    # articles and apps
+    "articles": Text("looked at articles"),
+    "article": Text("read an article"),
+    "article-written": Text("wrote an article"),
+    "article-changed": Text("changed an article"),
+    "article-published": Text("published an article"),
+    "article-withdrawn": Text("withdrew an article"),
+    "article-reads": Text("looked at how often an article was read"),
+    "request": Text("looked at a herder's request"),
+    "request-created": Text("handed a herder's request in"),
+    "villages": Text("looked at villages with their contacts"),
+    # the trail itself, and operations
+    "audit": Text("looked at the trail"),
+    "purged": Text("old data was cleared"),
+    "migrated": Text("the tables were brought up to date"),
+    "reencrypted": Text("personal data was encrypted anew"),
+    "epoch-renewed": Text("a new epoch began"),
+    "tallies-mended": Text("tallies were mended"),
+    "reporting-granted": Text("a role for reports was granted"),
+    "reporting-revoked": Text("a role for reports was revoked"),
+}
+
+
+def act_of(action: str) -> Text | str:
+    """What an act is called; of ledgers by their names."""
+    for offer in OFFERS:
+        if action == f"export-{offer.which}":
+            return Text("exported: {ledger}", ledger=offer.label)
+    return ACTS.get(action, action)
