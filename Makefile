@@ -30,7 +30,7 @@ check: $(READY)
 browser-test: $(BROWSER)
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
-# Pictures of every page in a folder: on a desktop, on a phone, in the dark, and on paper.
+# Pictures of every page in a folder: on a desktop, on a phone, in the dark, and on paper; with ARGS='build/screens docs/images' also those of the documents.
 screens: $(BROWSER)
 	$(BIN)/python -m tests.browser.screens $(or $(ARGS),build/screens)
 

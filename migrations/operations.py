@@ -128,7 +128,7 @@ def _read(statement: str, widens: Sequence[str]) -> Operation:
         unique = "a unique index over a table that is there" if found[1] else ""
         slow = "" if found[2] else "an index that is not built CONCURRENTLY keeps writers out"
         return Operation(statement, found[3], NO_LOCK if found[2] else WRITES, unique or slow)
-    if match(r"(?:CREATE|CREATE OR REPLACE) FUNCTION .*"):
+    if match(r"(?:CREATE|CREATE OR REPLACE) FUNCTION .*|CREATE TYPE .*"):
         return Operation(statement, None, NO_LOCK, "")
     if found := match(rf"CREATE (?:OR REPLACE )?TRIGGER .*? ON {_NAME}.*"):
         return Operation(statement, found[1], WRITES, "")

@@ -17,12 +17,13 @@ from starlette.routing import BaseRoute
 from service import health, openapi
 from service.accounts import handover, people, posts, tied_households
 from service.accounts import routes as accounts
+from service.app_api import request_routes
 from service.app_api import routes as app_api
 from service.articles import reads as article_reads
 from service.articles import routes as articles
 from service.audit import routes as audit
 from service.audit.rights import DatabaseRights
-from service.audit.sign_ins import keep_noting
+from service.background import kinds
 from service.history import routes as history
 from service.households import routes as households
 from service.households import writing as household_writing
@@ -46,9 +47,11 @@ from service.identity.tokens import Tokens
 from service.imports import routes as imports
 from service.imports.importer import Importer
 from service.inbox import routes as inbox
-from service.inbox.retry_held import keep_retrying
 from service.indicators import mark_routes
 from service.indicators import routes as indicators
+from service.jobs import routes as jobs
+from service.jobs.figures import Figures
+from service.jobs.runner import Runner
 from service.kit import errors
 from service.kit.database import Database, close_pool, open_pool
 from service.kit.errors import Problem
@@ -83,6 +86,8 @@ from service.visiting import routes as visiting
 from service.visits import routes as visits
 from service.vocabulary import calendar_routes as calendar
 from service.vocabulary import routes as vocabulary
+from service.webhooks import delivery_routes as webhook_deliveries
+from service.webhooks import routes as webhooks
 from service.writes import timelines
 
 log = logging.getLogger("gridloop")
@@ -159,10 +164,14 @@ ROUTERS = (
     history.router,
     article_reads.router,
     articles.router,
+    request_routes.router,
     app_api.router,
     privacy.router,
     erasures.router,
     audit.router,
+    webhooks.router,
+    webhook_deliveries.router,
+    jobs.router,
     imports.router,  # before the ledgers, whose paths are like one of its own
     ledgers.router,
     health.router,
@@ -236,6 +245,7 @@ def create_app(
             Passwords(),
             Exchanges(database, settings),
             importer := Importer(),
+            Figures(),
         )
 
         def stamp() -> datetime:
@@ -245,20 +255,22 @@ def create_app(
             app.state.tables.refuse_too_new()
             return now() if clock is None else clock.stamp()
 
-        releasing = asyncio.create_task(keep_retrying(database, settings, stamp))
-        noting = asyncio.create_task(keep_noting(database, stamp))
+        runner = Runner(kinds(settings), database, settings, stamp)
+        app.state.gridloop.give(Runner, runner)
+        working = asyncio.create_task(runner.run())
         checking = asyncio.create_task(app.state.database_rights.check_at_start(database))
         watching = asyncio.create_task(app.state.tables.run(database))
         probing = asyncio.create_task(app.state.write_probe.run(database))
         importing = asyncio.create_task(importer.run(database, settings, stamp))
         tasks: list[asyncio.Task[None]] = [
-            *(releasing, noting, checking, watching, first_probe, probing, importing)
+            *(working, checking, watching, first_probe, probing, importing)
         ]
         if clock is not None:
             tasks.append(asyncio.create_task(clock.run(database)))
         try:
             yield
         finally:
+            await runner.stop(working)
             await end_tasks(tasks)
             for each in (pool, analysis, sync):
                 await close_pool(each)
@@ -298,7 +310,7 @@ def create_app(
     app.add_middleware(errors.CatchAll)
     app.add_middleware(ETags)
     app.add_middleware(Compression, minimum_size=1_000, compresslevel=4)
-    app.add_middleware(RightClock)
+    app.add_middleware(RightClock, SEGMENTS)
     app.add_middleware(FittingTables)
     app.add_middleware(PageAnswers, SEGMENTS)
     app.add_middleware(HeadAsGet)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service.identity.tokens import Tokens
+from service.jobs.figures import Figures
 from service.kit import metrics as figures
 from service.kit.database_errors import TOO_NEW, fault_of, is_of_database
 from service.kit.errors import TOKEN_INVALID, UNAVAILABLE, Problem, documented, unavailable
@@ -125,8 +126,8 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     responses=_TEXT | documented(TOKEN_INVALID),
 )
 async def metrics(request: Request) -> Response:
-    """Pushes, verdicts, conflicts, feed lag, connections and the time of requests, of all processes
-    together.
+    """Pushes, verdicts, conflicts, feed lag, connections, jobs and the time of requests, of all
+    processes together.
     """
     state = state_of(request)
     token = state.settings.metrics_token
@@ -134,4 +135,5 @@ async def metrics(request: Request) -> Response:
         request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
     ):
         raise Problem(TOKEN_INVALID, "Send GRIDLOOP_METRICS_TOKEN as ‘Authorization: Bearer …’.")
+    await state.of(Figures).note(state.database)
     return Response(figures.text(state.database.pools), media_type=figures.CONTENT_TYPE)

@@ -125,6 +125,7 @@ STEP = Kind(
         Field("duplicate_of", Id(), F, "并入的问题", refers="problem", kept=True),
         Field("until", Moment(), F, "延期至", kept=True),
         Field("photos", SetOf(SHA256, max=20), S, "照片"),
+        Field("answer", Text(1000), F, "给群众的答复"),
     ),
     append_only=True,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.kit.bounded import bounded
 from service.kit.conditions import Conditions, Range
 from service.kit.database import Connection, Row
 from service.organisation.units import parent_on
@@ -38,23 +39,52 @@ async def receipt_of(connection: Connection, problem: str, client: str) -> str |
     return number
 
 
+# The newest text that a cadre has written for the herder; notes are for the cadres.
+_REQUEST = """
+    SELECT r.number AS receipt, r.problem::text, r.created_at, c.state, c.due, c.resolved_at,
+           c.satisfied, c.grid, (SELECT s.answer FROM step s WHERE s.problem_id = r.problem
+               AND NOT s.deleted AND s.answer IS NOT NULL ORDER BY s.stamp DESC, s.id DESC LIMIT 1)
+               AS answer
+    FROM receipt r JOIN case_file c ON c.problem = r.problem
+"""
+
+
 async def request(connection: Connection, number: str, client: str) -> Row | None:
     """How a request of this app stands."""
     return await connection.fetchrow(
-        """
-        SELECT r.number, r.problem::text, r.created_at, c.state, c.due, c.resolved_at, c.satisfied,
-               c.grid FROM receipt r
-        JOIN case_file c ON c.problem = r.problem WHERE r.number = $1 AND r.client = $2
-        """,
-        number,
+        f"{_REQUEST} WHERE r.number = $1 AND r.client = $2", number, client
+    )
+
+
+async def requests(
+    connection: Connection,
+    client: str,
+    states: Sequence[str] | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Row]:
+    """The requests of this app, the newest first, all or those in some states."""
+    moment, problem = after or (None, None)
+    sql = (
+        f"{_REQUEST} WHERE r.client = $1 AND ($2::text[] IS NULL OR c.state = ANY($2))"
+        " AND ($3::timestamptz IS NULL OR (r.created_at, r.problem) < ($3, $4::uuid))"
+        " ORDER BY r.created_at DESC, r.problem DESC LIMIT $5"
+    )
+    return await connection.fetch(
+        bounded(sql),
         client,
+        states,
+        moment,
+        problem,
+        limit,
     )
 
 
 async def steps(connection: Connection, problem: str) -> list[Row]:
-    """What was done about a problem, without notes and names."""
+    """What was done about a problem and what the herder was answered, without notes and names."""
     return await connection.fetch(
-        "SELECT action, at FROM step WHERE problem_id = $1 AND NOT deleted AND action <> 'note'"
+        "SELECT action, at, answer FROM step WHERE problem_id = $1 AND NOT deleted"
+        " AND (action <> 'note' OR answer IS NOT NULL)"
         " ORDER BY stamp, id",
         problem,
     )

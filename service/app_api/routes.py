@@ -1,24 +1,19 @@
-"""Routes for apps with a token of their own: `/v1/requests`, `/v1/villages`, `/v1/statistics`.
+"""Routes for apps with a token of their own: `/v1/villages` and `/v1/statistics`.
 `openapi/app.md` walks through them.
 """
 
 import json
-import secrets
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 
 from service.app_api import queries
 from service.audit.audit_log import note
-from service.http.ids import MadeId, fresh_id
-from service.http.strict import RequestBody
-from service.identity.access import Caller, Signed
-from service.kit.database import Connection, retry_on_conflict
+from service.identity.access import Signed
 from service.kit.encrypted_values import cadre_phone
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import HELD, INVALID, NOT_FOUND, READING, Problem, documented
+from service.kit.errors import READING, documented
 from service.kit.paging import After, Limit, next_place, read_text
 from service.kit.state import state_of
 from service.organisation.units import (
@@ -36,64 +31,12 @@ from service.organisation.units import (
 )
 from service.summaries.answers import DutyTotals
 from service.summaries.summary import summary
-from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import write_as_cadre
-from sync_protocol.ids import is_uuid
-from sync_protocol.messages import Mutation
-from sync_protocol.moments import canonical_moment
-from sync_protocol.texts import Text
-from sync_protocol.vocabulary import ACTIONS, ROLES, SEVERITIES, STATES
+from sync_protocol.vocabulary import ROLES
 
 router = APIRouter(prefix="/v1", tags=["app"])
 
 # Whose number hangs at the village office.
 _PUBLIC = ("village_secretary", "first_secretary", "village_committee")
-# No letter or digit that is mistaken for another when it is read out.
-_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-
-
-class NewRequest(RequestBody):
-    """A herder's request. It becomes a problem of the grid; a village's goes to its first grid,
-    whose workers pass it on.
-    """
-
-    id: MadeId | None = Field(
-        None, description="A UUID made by the app, so that sending twice makes one request"
-    )
-    unit: str = Field(
-        pattern=r"^\d{1,15}$", description="Grid or village", examples=["150221100201"]
-    )
-    title: str = Field(max_length=200, examples=["饮水管道冻裂"])
-    detail: str | None = Field(None, max_length=4000)
-    duty: str = Field("public_service", pattern=WORD_PATTERN)
-    severity: str = Field("ordinary", pattern=f"^({'|'.join(SEVERITIES)})$")
-    contact: str | None = Field(
-        None,
-        max_length=100,
-        description="Name and number to call back; encrypted, shown to those who go there",
-    )
-
-
-class RequestStep(BaseModel):
-    """Something that was done about a request."""
-
-    at: datetime
-    action: str
-    label: str
-
-
-class RequestOut(BaseModel):
-    """How a request stands. `receipt` is the number to ask with."""
-
-    receipt: str = Field(examples=["7K3M-9Q2F-XW4T"])
-    state: str
-    label: str
-    grid: str
-    created_at: datetime
-    due: datetime | None
-    resolved_at: datetime | None
-    satisfied: str | None
-    steps: list[RequestStep]
 
 
 class ContactOut(BaseModel):
@@ -134,113 +77,6 @@ class Statistics(BaseModel):
     problems_open: int
     median_hours_to_resolve: float | None
     duties: list[DutyTotals]
-
-
-@router.post(
-    "/requests",
-    status_code=201,
-    summary="Hand in a request",
-    operation_id="create_request",
-    responses=documented(*READING, HELD),
-)
-async def create_request(request: Request, caller: Signed, body: NewRequest) -> RequestOut:
-    """A mutation of the app's server-side device, through the one write path; answers the
-    receipt.
-    """
-    state = state_of(request)
-    in_scope(caller, body.unit)
-    if caller.tree.height(body.unit) > 1:
-        raise Problem(
-            INVALID, Text("‘{unit}’ is no village and no grid; name one.", unit=body.unit)
-        )
-    id = body.id or fresh_id(request, caller.now)
-    if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
-    fields: dict[str, Any] = {
-        "title": body.title,
-        "duty": body.duty,
-        "severity": body.severity,
-        "source": "app",
-    }
-    fields |= {
-        name: value for name, value in (("detail", body.detail), ("contact", body.contact)) if value
-    }
-    fields["raised_at"] = canonical_moment(caller.now)
-
-    async def write() -> RequestOut:
-        async with state.database.transaction() as connection:
-            known = await queries.receipt_of(connection, id, caller.staff_code)
-            if known is not None:
-                return await _read_request(connection, request, caller, known)
-            grid = (
-                body.unit
-                if caller.tree.height(body.unit) == 0
-                else await queries.first_grid(connection, body.unit)
-            )
-            if grid is None:
-                raise absent(caller, body.unit)
-            verdict = await write_as_cadre(
-                connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields)
-            )
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
-            if verdict.outcome == "merged" or verdict.rev is None:
-                raise Problem(
-                    INVALID, Text("The id {id} is another record's; make a new one.", id=id)
-                )
-            number = _new_receipt()
-            await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
-            await note(connection, request, caller, "request-created", [id], 1)
-            return await _read_request(connection, request, caller, number)
-
-    return await retry_on_conflict(write)
-
-
-def _new_receipt() -> str:
-    text = "".join(secrets.choice(_ALPHABET) for _ in range(12))
-    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
-
-
-@router.get(
-    "/requests/{receipt}",
-    summary="How a request stands",
-    operation_id="get_request",
-    responses=documented(*READING),
-)
-async def get_request(
-    request: Request,
-    caller: Signed,
-    receipt: Annotated[
-        str, Path(pattern=r"^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$", examples=["7K3M-9Q2F-XW4T"])
-    ],
-) -> RequestOut:
-    """State and steps, without names and notes; only of requests that this app handed in."""
-    async with state_of(request).database.transaction() as connection:
-        return await _read_request(connection, request, caller, receipt)
-
-
-async def _read_request(
-    connection: Connection, request: Request, caller: Caller, receipt: str
-) -> RequestOut:
-    row = await queries.request(connection, receipt, caller.staff_code)
-    if row is None:
-        raise Problem(
-            NOT_FOUND, Text("There is no request with the receipt {receipt}.", receipt=receipt)
-        )
-    steps = await queries.steps(connection, row["problem"])
-    await note(connection, request, caller, "request", [row["problem"]], 1)
-    return RequestOut(
-        receipt=receipt,
-        label=STATES[row["state"]].zh,
-        steps=[
-            RequestStep(at=step["at"], action=step["action"], label=ACTIONS[step["action"]].zh)
-            for step in steps
-        ],
-        **{
-            name: row[name]
-            for name in ("state", "grid", "created_at", "due", "resolved_at", "satisfied")
-        },
-    )
 
 
 @router.get(
@@ -302,7 +138,7 @@ async def statistics(
         Query(
             pattern=r"^\d{4,12}$",
             description="A village, or a unit above",
-            examples=["150221100201"],
+            examples=["150221104200"],
         ),
     ],
     week: Week = None,

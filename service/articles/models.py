@@ -55,6 +55,8 @@ class Receipt(SQLModel, table=True):
     request became.
     """
 
+    __table_args__ = (Index("receipt_client", "client", "created_at", "problem"),)
+
     number: str = Field(sa_column=Column(Text, primary_key=True))
     problem: Uuid = Field(sa_column=Column(UUID, nullable=False, unique=True))
     client: str = Field(sa_column=Column(Text, nullable=False))

@@ -2,10 +2,7 @@
 can drive up.
 """
 
-import asyncio
-import logging
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +12,11 @@ from fastapi import Request
 from service.audit.audit_log import address_of, note, record
 from service.identity import attempt_queries
 from service.identity.attempts import network_of
+from service.jobs.kinds import Job, JobKind
 from service.kit.database import Connection, Database
-from service.kit.database_errors import WITHOUT_RIGHTS, WITHOUT_TABLES
 from service.kit.errors import SIGN_IN_FAILED, TOO_MANY, Problem
 from service.kit.state import State
 
-log = logging.getLogger("gridloop")
 # Failures of an account from an address make a line at once, and then one a minute that counts
 # those since.
 LINE_EVERY_S = 60
@@ -122,15 +118,8 @@ async def note_counted(database: Database, now: datetime) -> int:
     return len(rows)
 
 
-async def keep_noting(
-    database: Database, now: Callable[[], datetime], every_s: float = LINE_EVERY_S
-) -> None:
-    """Does so about every `every_s` seconds for as long as the service runs."""
-    while True:
-        await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
-        try:
-            await note_counted(database, now())
-        except (Problem, WITHOUT_RIGHTS, *WITHOUT_TABLES):
-            continue  # the database is down, or lacks its tables or rights, and said so
-        except Exception:
-            log.exception("counted failures could not be written into the trail; it is tried again")
+async def _work(job: Job) -> None:
+    await note_counted(job.database, job.now())
+
+
+NOTE_SIGN_INS = JobKind("note-sign-ins", _work, max_concurrency=1, every="* * * * *")

@@ -6,6 +6,7 @@ from service.cli import (
     accounts,
     calendar,
     data,
+    jobs,
     keys,
     migrate,
     reporting,
@@ -34,4 +35,5 @@ app.add_typer(data.epoch_app, name="epoch")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(accounts.account_app, name="account")
 app.add_typer(data.erase_app, name="erase")
+app.add_typer(jobs.jobs_app, name="jobs")
 app.add_typer(reporting.reporting_app, name="reporting")

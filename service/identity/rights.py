@@ -29,7 +29,8 @@ WRITES: dict[str, frozenset[str]] = {
     "supervisor": frozenset({"problem", "step"}) | _CHECK | _REPORT,
     "admin": _LOGS | _TIE | _CHECK | _REPORT,
     "auditor": frozenset(),
-    "app_client": frozenset({"problem"}),
+    # Of steps, that a herder is satisfied or not, on the app's own requests.
+    "app_client": frozenset({"problem", "step"}),
 }
 
 # The roles that read the records and summaries of their units.
@@ -71,7 +72,8 @@ EDITS = frozenset({"village_secretary", "first_secretary", "supervisor", "admin"
 SCOPES: Mapping[str, str] = {
     "articles:read": "read published articles",
     "articles:write": "write, publish and withdraw articles",
-    "requests:write": "hand in herders' requests and ask how they stand",
+    "requests:write": "hand in herders' requests, ask how they stand, and hand in whether herders"
+    " are satisfied",
     "villages:read": "villages with the public contacts of their cadres",
     "statistics:read": "statistics without personal data",
 }
@@ -118,6 +120,18 @@ ROUTES: Mapping[str, Right] = {
     "confirm_otp": _SIGNED,
     "renew_otp_codes": _SIGNED,
     "who_am_i": _SIGNED,
+    # webhooks
+    "create_webhook": _ADMIN,
+    "list_webhooks": _ADMIN,
+    "change_webhook": _ADMIN,
+    "delete_webhook": _ADMIN,
+    "test_webhook": _ADMIN,
+    "list_webhook_deliveries": _ADMIN,
+    "replay_webhook": _ADMIN,
+    "replay_webhook_delivery": _ADMIN,
+    # jobs that one has asked for oneself
+    "get_job": _SIGNED,
+    "get_job_content": _SIGNED,
     # the phone
     "sync": Right(device=True),
     "verify_copy": Right(device=True),
@@ -235,6 +249,8 @@ ROUTES: Mapping[str, Right] = {
     "publish_article": Right(EDITS | {"app_client"}, "articles:write"),
     "withdraw_article": Right(EDITS | {"app_client"}, "articles:write"),
     "create_request": Right(frozenset({"app_client"}), "requests:write"),
+    "list_requests": Right(frozenset({"app_client"}), "requests:write"),
+    "rate_request": Right(frozenset({"app_client"}), "requests:write"),
     "get_request": Right(frozenset({"app_client"}), "requests:write"),
     "list_villages": Right(frozenset({"app_client"}), "villages:read"),
     "village_statistics": Right(frozenset({"app_client"}), "statistics:read"),

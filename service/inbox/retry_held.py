@@ -2,17 +2,13 @@
 now and then while the service runs.
 """
 
-import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from service.jobs.kinds import Job, JobKind
 from service.kit.database import Connection, Database, retry_on_conflict
-from service.kit.database_errors import WITHOUT_RIGHTS, WITHOUT_TABLES
-from service.kit.encryption import KeyMissing
 from service.kit.encryption_queries import cipher_of
-from service.kit.errors import Problem
 from service.kit.field_cipher import FieldCipher
 from service.kit.settings import Settings
 from service.writes.apply import release
@@ -21,7 +17,6 @@ from sync_protocol.records import KINDS
 
 log = logging.getLogger("gridloop")
 
-EVERY_S = 60
 _AT_ONCE = 200
 
 
@@ -67,20 +62,10 @@ async def _release(database: Database, settings: Settings, now: datetime, find: 
             return released
 
 
-async def keep_retrying(
-    database: Database, settings: Settings, now: Callable[[], datetime], every_s: float = EVERY_S
-) -> None:
-    """Releases what is overdue, about every `every_s` seconds for as long as the service runs."""
-    while True:
-        await asyncio.sleep(every_s * random.uniform(0.5, 1.5))
-        try:
-            released = await release_overdue(database, settings, now())
-        except (Problem, KeyMissing, WITHOUT_RIGHTS, *WITHOUT_TABLES):
-            continue  # the database is down, lacks its tables, rights or its key, and said so
-        except Exception:
-            log.exception(
-                "what waits for a record that is here could not be released; it is tried again"
-            )
-            continue
-        if released:
-            log.info("%d held mutations went through: what they waited for is here", released)
+async def _work(job: Job) -> None:
+    released = await release_overdue(job.database, job.settings, job.now())
+    if released:
+        log.info("%d held mutations went through: what they waited for is here", released)
+
+
+RELEASE = JobKind("release-held", _work, max_concurrency=1, every="* * * * *")

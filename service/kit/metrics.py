@@ -99,6 +99,24 @@ clock_refusals = Counter(
     "gridloop_clock_refusals_total",
     "Requests and tasks that were refused because the service's clock is wrong",
 )
+jobs = Gauge(
+    "gridloop_jobs",
+    "Jobs in the queue: waiting for a process, waiting for a later moment, running, failed",
+    ("job", "state"),
+    multiprocess_mode="livemostrecent",
+)
+jobs_oldest = Gauge(
+    "gridloop_jobs_oldest_waiting_seconds",
+    "How long the oldest job waits that could have begun",
+    ("job",),
+    multiprocess_mode="livemostrecent",
+)
+job_seconds = Histogram(
+    "gridloop_job_seconds",
+    "Time that jobs took, by what came of them: done, retried or failed",
+    ("job", "outcome"),
+    buckets=(0.1, 1, 10, 60, 600, 3600),
+)
 sign_in_failures = Counter("gridloop_sign_in_failures_total", "Attempts to sign in that failed")
 
 

@@ -118,6 +118,30 @@ class Settings(BaseSettings):
         description="How long an idle connection stays open; longer than a proxy in front keeps"
         " it, so that none is cut.",
     )
+    job_max_concurrency: int = Field(
+        8,
+        ge=2,
+        le=200,
+        description="Jobs in the background that a service process carries out at a time.",
+    )
+    job_timeout_seconds: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds after which a job whose process is silent is taken up by another.",
+    )
+    purge_hour: int = Field(
+        3,
+        ge=-1,
+        le=23,
+        description="Hour, Asia/Shanghai, at which the service clears each day what was kept for"
+        " its time, as `gridloop purge` does; -1: it does not.",
+    )
+    webhook_networks: Listed = Field(
+        [],
+        description="Networks beside the public ones to which webhooks may go, as a JSON list: else"
+        " none go to private, loopback and link-local addresses.",
+    )
     unit_code_lengths: str = Field(
         "4,6,9,12,15",
         pattern=r"^(\d{1,2}(,\d{1,2})*)?$",
@@ -277,7 +301,7 @@ class Settings(BaseSettings):
     summary_due_hour: int = Field(18, ge=0, le=23, description="… at this hour, Asia/Shanghai.")
     rank: bool = Field(False, description="Whether cadre tables carry ranks.")
 
-    @field_validator("otp_roles", "proxies", "cors_origins", mode="before")
+    @field_validator("otp_roles", "proxies", "cors_origins", "webhook_networks", mode="before")
     @classmethod
     def _is_json(cls, given: Any) -> Any:
         if not isinstance(given, str):
@@ -309,7 +333,7 @@ class Settings(BaseSettings):
             )
         return roles
 
-    @field_validator("proxies")
+    @field_validator("proxies", "webhook_networks")
     @classmethod
     def _are_addresses(cls, proxies: list[str]) -> list[str]:
         return [checked(proxy) for proxy in proxies]

@@ -178,10 +178,12 @@ async def take_step(
     reason: Field = "",
     until: Field = "",
     duplicate_of: Field = "",
+    answer: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
     """Takes a step, and shows the problem again with what came of it."""
     typed = {"note": note, "to_unit": to_unit, "to_cadre": to_cadre, "satisfied": satisfied}
     typed |= {"reason": reason, "until": until, "duplicate_of": duplicate_of}
+    typed["answer"] = answer
     try:
         body = NewStep(id=step or None, action=action, fields=fields_of(action, typed))
         found = await problems.take_step(visit.request, visit.to("take_step"), id, body)
@@ -224,6 +226,7 @@ async def _case(
         unit=None,
         case=view.case_of(found, words, names),
         id=found.id,
+        from_app=found.source == "app",
         said=said,
         timeline=view.timeline_of(found, words, names),
         lost=view.lost_of(lost, words, names, visit.language),

@@ -34,16 +34,21 @@ FORMS: Mapping[str, StepForm] = {
         StepForm("accept", Text("You take it on.")),
         StepForm("assign", Text("Somebody else deals with it."), fields=("to_cadre", "to_unit")),
         StepForm("handle", Text("Work on it has begun.")),
-        StepForm("resolve", Text("It is done; say how.")),
+        StepForm("resolve", Text("It is done; say how."), fields=("answer",)),
         StepForm("verify", Text("Somebody asked on the spot."), fields=("satisfied",)),
         StepForm("close", Text("Nothing is left to do.")),
         StepForm("return", Text("It goes back to who had it before."), needs_note=True),
         StepForm("reopen", Text("It is not done after all."), needs_note=True),
         StepForm("escalate", Text("The unit above deals with it.")),
         StepForm("extend", Text("It gets more time."), fields=("until",)),
-        StepForm("reject", Text("It counts nowhere."), fields=("reason",)),
+        StepForm("reject", Text("It counts nowhere."), fields=("reason", "answer")),
         StepForm("join", Text("It is the same as another one."), fields=("duplicate_of",)),
-        StepForm("note", Text("Something to know; the state stays."), needs_note=True),
+        StepForm(
+            "note",
+            Text("Something to know; the state stays."),
+            fields=("answer",),
+            needs_note=True,
+        ),
     )
 }
 
@@ -58,11 +63,13 @@ def fields_of(action: str, typed: Mapping[str, str]) -> dict[str, Any]:
             found[name] = _value(name, text)
     if form.needs_note and "note" not in found:
         raise Problem(INVALID, "Write in the note why, or what there is to know.")
-    if form.fields and form.fields != ("satisfied",) and not found.keys() & {*form.fields}:
-        raise Problem(INVALID, _MISSING[form.fields[0]])
+    needed = [name for name in form.fields if name not in _OPTIONAL]
+    if needed and not found.keys() & {*needed}:
+        raise Problem(INVALID, _MISSING[needed[0]])
     return found
 
 
+_OPTIONAL = ("satisfied", "answer")
 _MISSING: Mapping[str, Text] = {
     "to_cadre": Text("Choose somebody, or a unit, to whom it is assigned."),
     "until": Text("Say up to which day it has time."),

@@ -8,11 +8,14 @@ from service.identity.one_time_codes import Kept, reencrypted
 from service.identity.second_factor import secret_place
 from service.imports import keys as import_keys
 from service.imports.encryption_places import body_place, effect_place
+from service.jobs.results import part_place
 from service.kit import encrypted_values as values
 from service.kit.database import Row
 from service.kit.encryption import Place, Undecrypted
 from service.privacy import reencrypt_queries as sql
 from service.privacy.reencrypted_values import Work
+from service.webhooks.places import address_place
+from service.webhooks.places import secret_place as webhook_secret_place
 from service.writes import phone_index
 from service.writes.originals import is_plain, original_place
 from sync_protocol.kinds import Kind
@@ -187,7 +190,15 @@ def _household_phone(work: Work, row: Row) -> list[str | None]:
     return ["\\x" + anew.content.hex(), "\\x" + anew.blind.hex()]
 
 
-def _import_body(place: Callable[[Row], Place]) -> Callable[[Work, Row], list[str | None]]:
+def _webhook(work: Work, row: Row) -> list[str | None]:
+    id, secret = row["id"], row["secret"]
+    return [
+        work.text(address_place(id), row["address"]),
+        None if secret is None else work.text(webhook_secret_place(id), secret),
+    ]
+
+
+def _body(place: Callable[[Row], Place]) -> Callable[[Work, Row], list[str | None]]:
     def anew(work: Work, row: Row) -> list[str | None]:
         body = bytes.fromhex(row["body"][2:])
         if work.cipher.are_bytes_current(body):
@@ -249,14 +260,28 @@ TABLES = (
         {"import": "uuid", "kind": "text", "key": "text"},
         {"body": "bytea"},
         "body IS NOT NULL",
-        _import_body(lambda row: effect_place(row["import"], row["kind"], row["key"])),
+        _body(lambda row: effect_place(row["import"], row["kind"], row["key"])),
     ),
     Table(
         "roster_import_file",
         {"import": "uuid", "number": "integer", "part": "integer"},
         {"body": "bytea"},
         "true",
-        _import_body(lambda row: body_place(row["import"], row["number"], row["part"])),
+        _body(lambda row: body_place(row["import"], row["number"], row["part"])),
+    ),
+    Table(
+        "job_result_part",
+        {"result": "uuid", "part": "integer"},
+        {"body": "bytea"},
+        "true",
+        _body(lambda row: part_place(row["result"], row["part"])),
+    ),
+    Table(
+        "webhook",
+        {"id": "uuid"},
+        {"address": "text", "secret": "text"},
+        "true",
+        _webhook,
     ),
     Table(
         "conflict",

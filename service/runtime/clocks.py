@@ -10,7 +10,7 @@ told.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -42,8 +42,8 @@ _TOLD_EVERY_S = 600.0
 # A clock that has moved by so much more, or less, than time has passed was set: it is compared
 # before anything else is stored.
 _JUMP_S = 10.0
-# A browser's OPTIONS asks nothing of the data; beside the API there are only health, figures and
-# documentation.
+# A browser's OPTIONS asks nothing of the data; beside the API and the pages there are only health,
+# figures, documentation and files.
 _ASKING = frozenset({"OPTIONS"})
 _API = "/v1"
 
@@ -262,32 +262,32 @@ def clock_is_wrong() -> Problem:
     )
 
 
-def _needs_clock(scope: Scope) -> bool:
-    return (
-        scope["type"] == "http"
-        and scope["path"].startswith(_API)
-        and scope["method"] not in _ASKING
-    )
-
-
 class RightClock:
-    """The layer that lets nothing be stored by a wrong clock.
+    """The layer that lets nothing be stored by a wrong clock, over REST or by a page of which
+    `pages` has the first part of the path.
 
     Who reads waits, too: each read of personal data leaves a line in the trail, and who may read is
     judged by the clock.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, pages: Collection[str] = ()) -> None:
         self._app = app
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _needs_clock(scope):
+        if self._needs_clock(scope):
             try:
                 await refuse_by_wrong_clock(scope)
             except Problem as problem:
                 await problem.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _needs_clock(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] in _ASKING:
+            return False
+        path: str = scope["path"]
+        return path.startswith(_API) or path[1:].partition("/")[0] in self._pages
 
 
 async def refuse_by_wrong_clock(scope: Scope) -> None:

@@ -3,6 +3,7 @@ is shown where it was done."""
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,15 +11,19 @@ import pyotp
 import pytest
 
 from service.app import create_app
-from service.audit.sign_ins import keep_noting, note_counted
+from service.audit.sign_ins import NOTE_SIGN_INS, note_counted
 from service.identity.client_queries import add_client
 from service.identity.passwords import hasher
 from service.identity.rights import ROUTES, SCOPES
+from service.jobs.asking import ask
+from service.jobs.kinds import Job, JobKind
+from service.jobs.queue import add
 from service.kit.settings import Settings
 from service.privacy.purge import purge
 from simulator.places import PASSWORD, SUPERVISOR, TOWNSHIP, VILLAGE
 from tests.encrypted import FAR_WORKER
 from tests.identity.test_rights import PLACELESS, Call, Place, calls, populate
+from tests.jobs.builders import runner_of
 from tests.world import FAR_GRID, GRID, SECRETARY, WORKER, WirePhone, World
 
 EVERYBODY = "EVERYBODY"
@@ -37,6 +42,7 @@ WITHOUT = {
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
+    "get_job": "how far the caller's own job is, shown to the caller",
     "who_am_i": "the caller's own name and posts, shown to the caller",
     "list_own_sessions": "the caller's own sign-ins, shown to the caller",
     "sync": "what is handed in stays in the mutation log with its author; who pulls from outside"
@@ -162,12 +168,52 @@ async def walk_imports(walk: Walk, token: str) -> None:
     await walk.call("undo_import", token, "POST", f"{path}/undo")
 
 
+async def walk_webhooks(walk: Walk, token: str) -> None:
+    """The routes of a webhook, by who administers its unit."""
+    hook = {"name": "w", "unit": VILLAGE, "events": ["period.closed"], "address": "https://8.8.8.8"}
+    made = await walk.call("create_webhook", token, "POST", "/v1/webhooks", json=hook)
+    path = f"/v1/webhooks/{made.json()['id']}"
+    await walk.call("change_webhook", token, "PATCH", path, json={"name": "v"})
+    sent = await walk.call("test_webhook", token, "POST", f"{path}/test")
+    await walk.call("list_webhook_deliveries", token, "GET", f"{path}/deliveries")
+    await walk.call("replay_webhook", token, "POST", f"{path}/replay")
+    one = f"{path}/deliveries/{sent.json()['id']}/replay"
+    await walk.call("replay_webhook_delivery", token, "POST", one)
+    await walk.call("delete_webhook", token, "DELETE", path)
+
+
+async def walk_jobs(walk: Walk, world: World, token: str) -> None:
+    """What a job made that one has asked for."""
+
+    async def make(job: Job) -> None:
+        async def nothing() -> AsyncIterator[bytes]:
+            yield b""
+
+        assert job.result is not None
+        await job.result.keep("empty", "text/plain", nothing())
+
+    kind, id = JobKind("walked", make), str(uuid.uuid4())
+    async with world.state.database.transaction() as connection:
+        await ask(connection, kind, id, EVERYBODY, {}, world.clock.now())
+    await runner_of(world, kind).drain()
+    await walk.call("get_job_content", token, "GET", f"/v1/jobs/{id}/content")
+
+
 async def walk_app(walk: Walk, token: str) -> None:
     """The routes of apps."""
     made = await walk.call(
         "create_request", token, "POST", "/v1/requests", json={"unit": VILLAGE, "title": "t"}
     )
-    await walk.call("get_request", token, "GET", f"/v1/requests/{made.json()['receipt']}")
+    path = f"/v1/requests/{made.json()['receipt']}"
+    await walk.call("get_request", token, "GET", path)
+    await walk.call("list_requests", token, "GET", "/v1/requests")
+    problem = await walk.world.fetch(
+        "SELECT problem::text FROM receipt WHERE number = $1", path.rpartition("/")[2]
+    )
+    step = {"action": "resolve", "fields": {}}
+    await walk.world.post(f"/v1/problems/{problem[0]['problem']}/steps", step, EVERYBODY)
+    rating = {"satisfied": True}
+    await walk.call("rate_request", token, "POST", f"{path}/satisfaction", json=rating)
     await walk.call("list_villages", token, "GET", "/v1/villages")
 
 
@@ -226,6 +272,8 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
         hasher.hash(PASSWORD),
     )
     await walk_imports(walk, token)
+    await walk_jobs(walk, world, token)
+    await walk_webhooks(walk, token)
     await walk_sign_ins(walk)
     for name in ("erase_household", "erase_cadre"):
         await walk.ask(name, token, every[name])
@@ -452,17 +500,9 @@ async def test_failures_are_all_counted_when_the_attack_ends_within_its_minute(
 async def test_a_running_service_writes_the_counts_itself(world: World) -> None:
     await tries(world, 3)
     world.clock.forward(seconds=61)
-    noting = [
-        asyncio.create_task(keep_noting(world.state.database, world.clock.now, every_s=0.01))
-        for _ in range(3)
-    ]
-    try:
-        async with asyncio.timeout(10):
-            while len(await counted(world)) < 2:  # noqa: ASYNC110 - the database tells nobody
-                await asyncio.sleep(0.01)
-    finally:
-        for task in noting:
-            task.cancel()
+    async with world.state.database.transaction() as connection:
+        await add(connection, NOTE_SIGN_INS)
+    await asyncio.gather(*(runner_of(world, NOTE_SIGN_INS).drain() for _ in range(3)))
     assert await counted(world) == [(WORKER, 1), (WORKER, 2)]
 
 

@@ -3,12 +3,14 @@ by name, as in `make browser-test`: they need a program that is large.
 """
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from service.app import create_app
@@ -17,9 +19,9 @@ from service.runtime.postgres import as_role, fresh_database
 from simulator.places import NOW, PASSWORD
 from simulator.throwaway import ROLES
 from tests.browser.city import some_weeks
+from tests.browser.looks import SUPERVISOR_OF_CITY
 from tests.browser.serving import FLAGS, chromium_or_skip, served
 from tests.conftest import keep_from_temporary_tables
-from tests.world import Clock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -35,12 +37,46 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return HERE in collection_path.parents
 
 
-class City:
-    """The service with a city in it: its address, and its clock."""
+class Ticking:
+    """A clock on which each look comes a millisecond after the one before, so that what people do
+    one after the other has its order; `ahead`: how far a test has set it.
+    """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        self._looks = itertools.count(1)
+
+    def now(self) -> datetime:
+        """The moment."""
+        return NOW + self.ahead + timedelta(milliseconds=next(self._looks))
+
+
+class City:
+    """The service with a city in it: its address, its clock, and the ids that addresses need."""
+
+    def __init__(self, url: str, clock: Ticking, places: dict[str, str]) -> None:
         self.url = url
         self.clock = clock
+        self.places = places
+        self._signed_in: dict[str, Any] = {}
+
+    def rest(self, path: str, **query: Any) -> Any:
+        """An answer of REST."""
+        form = {"grant_type": "password", "username": SUPERVISOR_OF_CITY, "password": PASSWORD}
+        token = httpx.post(f"{self.url}/v1/auth/token", data=form).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(self.url + path, params=query, headers=headers).json()
+
+    def cookies_of(self, staff_code: str, chromium: "Browser") -> Any:
+        """The cookies of somebody who has signed in by the form, once for all tests that do not
+        sign out.
+        """
+        if staff_code not in self._signed_in:
+            context = chromium.new_context()
+            Window(self, context).sign_in(staff_code)
+            self._signed_in[staff_code] = context.storage_state()
+            context.close()
+        return self._signed_in[staff_code]
 
 
 @pytest.fixture(scope="session")
@@ -67,14 +103,10 @@ def city(server: str, template: str) -> Iterator[City]:
         attempts_here="10000/minute",
     )
     with tempfile.TemporaryDirectory() as folder:
-        _in_thread(lambda: asyncio.run(some_weeks(settings, Path(folder))))
-    clock = Clock(NOW)
-
-    def now() -> datetime:
-        return clock.now()
-
-    with served(create_app(settings, now)) as address:
-        yield City(address, clock)
+        places = _in_thread(lambda: asyncio.run(some_weeks(settings, Path(folder))))
+    clock = Ticking()
+    with served(create_app(settings, clock.now)) as address:
+        yield City(address, clock, places)
 
 
 async def _database(server: str, template: str) -> str:
@@ -130,11 +162,15 @@ class Window:
 
 @pytest.fixture
 def window(city: City, chromium: "Browser") -> Iterator[Callable[..., Window]]:
-    """Opens windows, each with cookies of its own."""
+    """Opens windows, each with cookies of its own; with those of somebody who is signed in, if one
+    is named.
+    """
     opened: list[Window] = []
 
-    def open_one(**options: Any) -> Window:
+    def open_one(who: str | None = None, **options: Any) -> Window:
         options.setdefault("viewport", {"width": 1440, "height": 900})
+        if who is not None:
+            options["storage_state"] = city.cookies_of(who, chromium)
         found = Window(city, chromium.new_context(**options))
         opened.append(found)
         return found
@@ -142,5 +178,5 @@ def window(city: City, chromium: "Browser") -> Iterator[Callable[..., Window]]:
     yield open_one
     for one in opened:
         one.context.close()
-    city.clock.stand_at(NOW)
+    city.clock.ahead = timedelta()
     assert [wrong for one in opened for wrong in one.wrong] == []

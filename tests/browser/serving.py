@@ -11,10 +11,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from service.kit.settings import Settings
+
 # How Chromium is started: as root in a container, without anything that asks other servers.
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # The databases of tests lie there, and may leave no room.
+    "--disable-dev-shm-usage",
 )
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WHY = (
@@ -50,7 +54,14 @@ def _missing(what: str) -> None:
 def served(app: FastAPI) -> Iterator[str]:
     """The address of an app that is served until the end."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False)
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_level="error",
+            access_log=False,
+            timeout_keep_alive=Settings().keep_alive_seconds,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

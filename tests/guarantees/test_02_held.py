@@ -2,19 +2,22 @@
 
 import asyncio
 import json
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from service.inbox import retry_held
 from service.inbox.retry_held import release_overdue
+from service.jobs.queue import add
 from service.kit.database import Database
 from service.kit.settings import Settings
 from service.runtime import failpoints
 from simulator.places import SUPERVISOR
 from sync_protocol.clock import make_stamp
 from sync_protocol.records import KINDS
+from tests.jobs.builders import runner_of
 from tests.world import (
     FAR_GRID,
     GRID,
@@ -23,7 +26,6 @@ from tests.world import (
     WORKER,
     World,
     first_held_at,
-    until_none,
 )
 
 AT = "2026-11-20T09:00:00+08:00"
@@ -312,15 +314,12 @@ async def test_the_service_itself_releases_what_is_overdue_and_outlives_an_error
         return await release_overdue(database, settings, now)
 
     monkeypatch.setattr(retry_held, "release_overdue", fail_once)
-    releasing = asyncio.create_task(
-        retry_held.keep_retrying(
-            world.state.database, world.state.settings, world.clock.now, every_s=0.01
-        )
-    )
-    try:
-        await until_none(lambda: held_of(world))
-    finally:
-        releasing.cancel()
+    release = replace(retry_held.RELEASE, delay=lambda _: timedelta(0))
+    async with world.state.database.transaction() as connection:
+        await add(connection, release)
+    await runner_of(world, release).drain()
+    assert len(tries) == 2
+    assert await held_of(world) == []
     assert len(await world.fetch("SELECT FROM visit")) == 1
 
 

@@ -93,6 +93,9 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "loop", Call("GET", "/v1/loop", unit | WEEK)
     yield "export_ledger", Call("GET", "/v1/exports/weekly.xlsx", unit | WEEK)
     yield "export_roster", Call("GET", "/v1/exports/roster.xlsx", unit)
+    yield "list_webhooks", Call("GET", "/v1/webhooks", unit)
+    told = {"name": "w", "events": ["period.closed"], "address": "https://8.8.8.8/", **unit}
+    yield "create_webhook", Call("POST", "/v1/webhooks", {}, told)
     yield "list_devices", Call("GET", "/v1/devices", unit)
     yield "list_articles", Call("GET", "/v1/articles", unit)
     yield "seal_summary", Call("POST", "/v1/summaries/weekly/2026-W46/seal", unit)
@@ -235,7 +238,15 @@ PLACELESS = {
         "sign_out",
         "sync",
     ),
-    *("verify_copy", "get_request", "recover_password", "list_own_sessions", "end_own_sessions"),
+    *(
+        "verify_copy",
+        "get_request",
+        "list_requests",
+        "rate_request",
+        "recover_password",
+        "list_own_sessions",
+        "end_own_sessions",
+    ),
     # of the reader's own unit: tests/articles/test_reads.py
     "count_article_reads",
     *("start_otp", "confirm_otp", "renew_otp_codes", "list_levels"),
@@ -244,6 +255,11 @@ PLACELESS = {
     # of the whole city: tests/vocabulary, tests/indicators
     *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
+    # of the reader alone: tests/jobs/test_results.py
+    *("get_job", "get_job_content"),
+    # of a webhook by its id: tests/webhooks/test_telling.py
+    *("change_webhook", "delete_webhook", "test_webhook", "list_webhook_deliveries"),
+    *("replay_webhook", "replay_webhook_delivery"),
     # of whole units and their own tests: tests/imports/test_rest.py
     *("create_import", "list_imports", "get_import", "undo_import"),
 }

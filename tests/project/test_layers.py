@@ -46,6 +46,7 @@ DOMAINS = {
     "conformance",
     "demo",
     "pages",
+    "webhooks",
 }
 BELOW = {
     "kit",
@@ -60,6 +61,7 @@ BELOW = {
     "sync",
     "audit",
     "vocabulary",
+    "jobs",
 }
 
 
@@ -128,6 +130,16 @@ def test_what_others_stand_on_knows_nothing_of_them() -> None:
             ):
                 wrong.append(f"{name} imports {target}")
     assert wrong == []
+
+
+def test_no_transaction_of_a_push_can_add_a_job() -> None:
+    """Adding one notifies, and transactions that notify commit one after the other."""
+    assert [
+        f"{name} imports {target}"
+        for name, targets in graph().items()
+        for target in targets
+        if name.split(".")[1:2] in (["writes"], ["sync"]) and target.startswith("service.jobs")
+    ] == []
 
 
 def test_the_tests_of_the_protocol_need_nothing_but_the_protocol() -> None:

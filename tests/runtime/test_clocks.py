@@ -24,6 +24,7 @@ from sync_protocol import clock as clocks
 from sync_protocol.ids import server_device_id
 from tests.commands import run_command
 from tests.conftest import running
+from tests.pages.browsing import Browser
 from tests.world import WORKER, Clock, World
 
 DAY = timedelta(days=1)
@@ -158,6 +159,25 @@ async def test_nothing_is_read_by_a_wrong_clock_so_that_the_trail_has_no_line_of
     )
     assert row["count"] == len(paths) - 1
     assert row["off"] < 60
+
+
+async def test_pages_wait_for_a_right_clock_as_rest_does(
+    watched: World, machine: MachineClock
+) -> None:
+    browser = Browser(watched, "http://localhost")
+    await browser.sign_in(SUPERVISOR)
+    page = await browser.get("/week", unit="150202100", week="2026-W20")
+    before = await watched.fetch("SELECT count(*) FROM audit")
+    machine.wrong_by = DAY
+    sealed = await browser.send(page, "seal")
+    for answer in (sealed, await browser.get("/problems"), await browser.sign_in(SUPERVISOR)):
+        assert answer.status_code == 503
+        assert answer.headers["content-type"].startswith("text/html")
+        assert int(answer.headers["retry-after"]) >= 30
+    assert await watched.fetch("SELECT FROM seal") == []
+    assert await watched.fetch("SELECT count(*) FROM audit") == before
+    machine.wrong_by = timedelta(0)
+    assert (await browser.get("/problems")).status_code == 200
 
 
 async def test_a_refusal_is_in_the_language_that_was_asked_for_and_has_an_id(

@@ -64,7 +64,7 @@ UNION ALL
         (SELECT 'step' AS kind, r.id, r.rev, r.deleted, false AS gone, r.stamp, r.by,
             r.created_by,
                CASE WHEN r.deleted THEN '{}'::json
-                   ELSE json_strip_nulls(json_build_object('problem_id', r.problem_id, 'action', r.action, 'at', to_char(r.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'note', r.note, 'to_unit', r.to_unit, 'to_cadre', r.to_cadre, 'satisfied', r.satisfied, 'reason', r.reason, 'duplicate_of', r.duplicate_of, 'until', to_char(r.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'photos', r.photos)) END AS fields, r.extra AS extra,
+                   ELSE json_strip_nulls(json_build_object('problem_id', r.problem_id, 'action', r.action, 'at', to_char(r.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'note', r.note, 'to_unit', r.to_unit, 'to_cadre', r.to_cadre, 'satisfied', r.satisfied, 'reason', r.reason, 'duplicate_of', r.duplicate_of, 'until', to_char(r.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'photos', r.photos, 'answer', r.answer)) END AS fields, r.extra AS extra,
                NULL::text[] AS personal
         FROM step r
         WHERE r.grid = p.grid AND r.rev > p.rev AND (r.rev > p.snapshot OR (NOT r.deleted AND NOT EXISTS (SELECT FROM case_file c WHERE c.problem = r.problem_id AND c.ended_at < $7))) AND true

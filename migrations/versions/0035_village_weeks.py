@@ -7,8 +7,8 @@ from alembic import op
 from migrations import batches
 from sync_protocol.texts import Text
 
-revision = "0036"
-down_revision = "0031"
+revision = "0035"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 summary = Text("Adds a tally of villages and weeks, and indexes by which logs are counted.")

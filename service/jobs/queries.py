@@ -1,0 +1,171 @@
+"""The SQL of jobs beside the library's: their numbers, what failed, and kept results."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from service.kit.database import Connection, Row
+
+
+async def numbers(connection: Connection) -> list[Row]:
+    """How many jobs of each kind wait, wait for a later moment, run and have failed; for how many
+    seconds the oldest could have begun.
+    """
+    return await connection.fetch(
+        """
+        SELECT entrypoint AS kind,
+               count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS waiting,
+               count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS later,
+               count(*) FILTER (WHERE status = 'picked') AS running,
+               count(*) FILTER (WHERE status = 'failed') AS failed,
+               coalesce(extract(epoch FROM now() - min(execute_after) FILTER
+                   (WHERE status = 'queued' AND execute_after <= now())), 0)::float AS oldest_s
+        FROM job GROUP BY entrypoint ORDER BY entrypoint
+        """
+    )
+
+
+async def failed(connection: Connection, limit: int) -> list[Row]:
+    """Jobs that have failed, the newest first, with why."""
+    return await connection.fetch(
+        """
+        SELECT j.id, j.entrypoint AS kind, j.updated AS failed_at, j.attempts + 1 AS tried,
+               l.traceback ->> 'exception_message' AS why
+        FROM job j LEFT JOIN LATERAL (
+            SELECT traceback FROM job_log
+            WHERE job_id = j.id AND status = 'failed' ORDER BY created DESC LIMIT 1
+        ) l ON true
+        WHERE j.status = 'failed' ORDER BY j.updated DESC, j.id DESC LIMIT $1
+        """,
+        limit,
+    )
+
+
+async def failed_ids(connection: Connection, kind: str | None) -> list[int]:
+    """The numbers of all jobs that have failed, or of those of a kind."""
+    rows = await connection.fetch(
+        "SELECT id FROM job WHERE status = 'failed' AND ($1::text IS NULL OR entrypoint = $1)"
+        " ORDER BY id",
+        kind,
+    )
+    return [row["id"] for row in rows]
+
+
+async def delete_failed(connection: Connection, ids: Sequence[int]) -> int:
+    """Deletes jobs that have failed; how many."""
+    done = await connection.execute(
+        "DELETE FROM job WHERE status = 'failed' AND id = ANY($1::bigint[])", list(ids)
+    )
+    return int(done.split()[-1])
+
+
+async def clear_log(connection: Connection, days: int, limit: int) -> int:
+    """Deletes lines of the log of jobs that are older than so many days; how many."""
+    done = await connection.execute(
+        "DELETE FROM job_log WHERE id IN (SELECT id FROM job_log"
+        " WHERE created < now() - make_interval(days => $1) ORDER BY created LIMIT $2)",
+        days,
+        limit,
+    )
+    return int(done.split()[-1])
+
+
+# ---------------------------------------------------------------------------------------- results
+
+
+async def add_result(
+    connection: Connection, id: str, kind: str, asked_by: str, now: datetime, kept_until: datetime
+) -> None:
+    """Keeps that somebody asked for a job."""
+    await connection.execute(
+        "INSERT INTO job_result (id, kind, asked_by, asked_at, state, done, total, kept_until)"
+        " VALUES ($1, $2, $3, $4, 'waiting', 0, 0, $5)",
+        id,
+        kind,
+        asked_by,
+        now,
+        kept_until,
+    )
+
+
+async def result(connection: Connection, id: str, asked_by: str) -> Row | None:
+    """A job that this person asked for."""
+    return await connection.fetchrow(
+        "SELECT id::text, kind, asked_at, state, done, total, name, media_type, size, ended_at,"
+        " kept_until FROM job_result WHERE id = $1 AND asked_by = $2",
+        id,
+        asked_by,
+    )
+
+
+async def is_wanted(connection: Connection, id: str) -> bool:
+    """Whether a result is still kept."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM job_result WHERE id = $1)", id
+    )
+    return found
+
+
+async def set_state(connection: Connection, id: str, state: str) -> None:
+    """A job that was asked for begins, waits again, or has failed."""
+    await connection.execute("UPDATE job_result SET state = $2 WHERE id = $1", id, state)
+
+
+async def set_progress(connection: Connection, id: str, done: int, total: int) -> None:
+    """How far a job has come."""
+    await connection.execute(
+        "UPDATE job_result SET done = $2, total = $3 WHERE id = $1", id, done, total
+    )
+
+
+async def delete_parts(connection: Connection, id: str) -> None:
+    """Takes away what an attempt before has left."""
+    await connection.execute("DELETE FROM job_result_part WHERE result = $1", id)
+
+
+async def add_part(connection: Connection, id: str, part: int, body: bytes) -> None:
+    """Keeps a part."""
+    await connection.execute(
+        "INSERT INTO job_result_part (result, part, body) VALUES ($1, $2, $3)", id, part, body
+    )
+
+
+async def part(connection: Connection, id: str, number: int) -> bytes | None:
+    """A part; None behind the last."""
+    body: bytes | None = await connection.fetchval(
+        "SELECT body FROM job_result_part WHERE result = $1 AND part = $2", id, number
+    )
+    return body
+
+
+async def finish_result(
+    connection: Connection,
+    id: str,
+    file: tuple[str, str, int],
+    now: datetime,
+    kept_until: datetime,
+) -> None:
+    """A job has made what was asked for: name, media type, bytes."""
+    await connection.execute(
+        "UPDATE job_result SET state = 'done', name = $2, media_type = $3, size = $4,"
+        " ended_at = $5, kept_until = $6, done = greatest(done, total) WHERE id = $1",
+        id,
+        *file,
+        now,
+        kept_until,
+    )
+
+
+async def expired(connection: Connection, now: datetime, limit: int) -> list[str]:
+    """Results that are not to be kept any longer."""
+    rows = await connection.fetch(
+        "SELECT id::text FROM job_result WHERE kept_until < $1 ORDER BY kept_until LIMIT $2",
+        now,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def delete_result(connection: Connection, id: str) -> None:
+    """Takes a result away, with all that is kept of it."""
+    await delete_parts(connection, id)
+    await connection.execute("DELETE FROM job_result WHERE id = $1", id)

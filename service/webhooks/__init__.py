@@ -1,0 +1,1 @@
+"""Outgoing webhooks: apps and group robots are told of what has happened."""
