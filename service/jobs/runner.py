@@ -39,6 +39,7 @@ log = logging.getLogger("gridloop")
 START_S = 5.0
 # How often a process looks for jobs by itself: it is told of new ones.
 LOOK_EVERY = timedelta(seconds=10)
+DRAIN_EVERY = timedelta(seconds=0.2)
 # How long a process waits before it connects again.
 AGAIN_S = 5.0
 # Who has worked for so long meets a new trouble, also where it is the same as before.
@@ -165,8 +166,10 @@ class Runner:
     async def _run_queue(self, manager: QueueManager, mode: QueueExecutionMode) -> None:
         at_once = self._settings.job_max_concurrency
         timeout = timedelta(seconds=self._settings.job_timeout_seconds)
+        # Who drains the queue waits for nothing new.
+        look_every = DRAIN_EVERY if mode is QueueExecutionMode.drain else LOOK_EVERY
         await manager.run(
-            dequeue_timeout=min(LOOK_EVERY, timeout),
+            dequeue_timeout=min(look_every, timeout),
             batch_size=min(BATCH, max(at_once // 2, 1)),
             mode=mode,
             max_concurrent_tasks=max(at_once, 2),
