@@ -9,6 +9,7 @@ from service.inbox.retry_held import RELEASE
 from service.jobs.clearing import CLEAR
 from service.jobs.kinds import JobKind
 from service.kit.settings import Settings
+from service.ledgers.jobs import LEDGER
 from service.privacy.purge_job import purge_job
 from service.webhooks.delivering import WEBHOOKS
 
@@ -20,5 +21,6 @@ def kinds(settings: Settings) -> Sequence[JobKind]:
         NOTE_SIGN_INS,
         CLEAR,
         WEBHOOKS,
+        LEDGER,
         purge_job(settings),
     )

@@ -198,6 +198,7 @@ ROUTES: Mapping[str, Right] = {
     "weekly_draft": _READ_WHOLE,
     "monthly_draft": _READ_WHOLE,
     "export_ledger": _READ_WHOLE,
+    "ask_ledger": _READ_WHOLE,
     "record_history": _READ_WHOLE,
     # writing over REST: the kind of record decides, see WRITES
     "raise_problem": _READ,

@@ -30,7 +30,7 @@ from service.jobs.queue import add
 from service.kit import metrics
 from service.kit.database import Database
 from service.kit.database_errors import fault_of
-from service.kit.errors import UNAVAILABLE, Problem
+from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, UNAVAILABLE, Problem
 from service.kit.settings import Settings
 
 log = logging.getLogger("gridloop")
@@ -48,6 +48,8 @@ WORKED_S = 60.0
 ENDING_S = 5.0
 BATCH = 4
 _WITHOUT_DATABASE = timedelta(seconds=30)
+# What is refused is refused again: nobody waits for another attempt.
+_REFUSALS = (INVALID, NOT_ALLOWED, NOT_FOUND)
 
 
 class JobFailed(Exception):
@@ -250,6 +252,9 @@ class Runner:
         if isinstance(error, Problem) and error.type == UNAVAILABLE:
             log.warning("job %s %d waits for the database or the clock", *told[:2])
             return RetryRequested(_WITHOUT_DATABASE, what)
+        if isinstance(error, Problem) and error.type in _REFUSALS:
+            log.warning("job %s %d is refused: %s", *told[:2], what)
+            return JobFailed(what)
         if found.attempts + 1 < kind.attempts:
             log.warning("job %s %d failed at attempt %d; it is tried again", *told, exc_info=error)
             return RetryRequested(kind.delay(found.attempts), what)

@@ -4,56 +4,41 @@ import asyncio
 import tempfile
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from service.audit.audit_log import note
+from service.http.ids import fresh_id
 from service.identity.access import Caller, Signed
-from service.kit.errors import INVALID, READING, Problem, documented
+from service.jobs import queries
+from service.jobs.asking import ask
+from service.jobs.routes import JobOut
+from service.kit.errors import READING, documented
+from service.kit.localization import FOR_PEOPLE, asked_for
 from service.kit.state import state_of
-from service.ledgers.ledgers import TITLES, Begin, What, write
+from service.ledgers.jobs import LEDGER, Wanted
+from service.ledgers.ledgers import Begin, What, write
+from service.ledgers.named import XLSX, Which, file_name, ledger_of, refuse
 from service.ledgers.sheet import Sheet
-from service.organisation.units import (
-    AskedPeriod,
-    AsOf,
-    UnitCode,
-    in_scope,
-    unit_in_scope,
-    unit_on,
-)
-from sync_protocol.periods import Period, kind_of
-from sync_protocol.texts import Text
+from service.organisation.units import AskedPeriod, AsOf, UnitCode, lender_for
+from sync_protocol.periods import Period
 
 router = APIRouter(prefix="/v1/exports", tags=["ledgers"])
 
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-Which = Literal[
-    "weekly",
-    "monthly",
-    "quarterly",
-    "half-yearly",
-    "yearly",
-    "problems",
-    "disputes",
-    "visits",
-    "cadres",
-    "indicators",
-    "loop",
-    "special",
-    "contracted",
+NotVisitedDays = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=3650,
+        description="Of `special` and `contracted` only the households that nobody has visited"
+        " for so many days up to the period's end, or today, or ever",
+    ),
 ]
-# The ledgers that are of one kind of period.
-_TAKES = {
-    "weekly": ("week", Text("The weekly ledger takes a week.")),
-    "monthly": ("month", Text("The monthly ledger takes a month.")),
-    "quarterly": ("quarter", Text("The quarterly ledger takes a quarter.")),
-    "half-yearly": ("half", Text("The half-yearly ledger takes a half-year.")),
-    "yearly": ("year", Text("The yearly ledger takes a year.")),
-}
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _SHEET: dict[int | str, dict[str, Any]] = {200: {"description": "The ledger", "content": _CONTENT}}
 
@@ -72,15 +57,7 @@ async def export(
     unit: UnitCode,
     period: AskedPeriod,
     as_of: AsOf = "period",
-    not_visited_days: Annotated[
-        int | None,
-        Query(
-            ge=1,
-            le=3650,
-            description="Of `special` and `contracted` only the households that nobody has visited"
-            " for so many days up to the period's end, or today, or ever",
-        ),
-    ] = None,
+    not_visited_days: NotVisitedDays = None,
 ) -> FileResponse:
     """Title with unit and period, header row, total row, signature line; phones are masked. The
     header `Gridloop-Tree-Day` names the day by whose tree of units it is written. `weekly` takes a
@@ -100,15 +77,63 @@ async def export(
     except BaseException:
         await asyncio.to_thread(path.unlink)
         raise
-    name = f"{what.unit_name}{TITLES[which]}{period.name.replace('/', '至')}.xlsx"
     headers = {
         "Content-Disposition": f'attachment; filename="{which}.xlsx";'
-        f" filename*=UTF-8''{quote(name)}",
+        f" filename*=UTF-8''{quote(file_name(what))}",
         "Gridloop-Tree-Day": what.on.day.isoformat(),
     }
     return FileResponse(
         path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
     )
+
+
+@router.post(
+    "/{which}.xlsx",
+    status_code=202,
+    summary="Ask for a ledger that is made in the background",
+    operation_id="ask_ledger",
+    responses=documented(*READING),
+)
+async def ask_for(
+    request: Request,
+    response: Response,
+    caller: Signed,
+    which: Annotated[Which, Path(description="Which ledger")],
+    unit: UnitCode,
+    period: AskedPeriod,
+    as_of: AsOf = "period",
+    not_visited_days: NotVisitedDays = None,
+) -> JobOut:
+    """For a large one, such as the visits of the city: what `GET` writes while one waits is made by
+    a job here. `Location` names it: ask there how many rows are written, and, once it is done, for
+    the file at `…/content`. It is kept for a day, for who asked for it alone.
+    """
+    refuse(caller, which, unit, period, not_visited_days)
+    state = state_of(request)
+    id = fresh_id(request, caller.now)
+    wanted = Wanted(
+        staff_code=caller.staff_code,
+        which=which,
+        unit=unit,
+        period=period.name,
+        first=period.first,
+        last=period.last,
+        as_of=as_of,
+        not_visited_days=not_visited_days,
+        language=asked_for.get() or FOR_PEOPLE,
+    )
+    async with state.database.transaction() as connection:
+        row = await queries.result(connection, id, caller.staff_code)
+        if row is None:
+            # What can't be asked for is said now, and not by a job that fails.
+            await ledger_of(connection, caller, which, unit, period, as_of, not_visited_days)
+            payload = msgspec.to_builtins(wanted)
+            await ask(connection, LEDGER, id, caller.staff_code, payload, caller.now)
+            await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
+            row = await queries.result(connection, id, caller.staff_code)
+    assert row is not None
+    response.headers["Location"] = f"/v1/jobs/{id}"
+    return JobOut(**dict(row))
 
 
 async def write_ledger(
@@ -122,33 +147,13 @@ async def write_ledger(
     not_visited_days: int | None = None,
 ) -> What:
     """Writes a ledger to a sheet, with its line in the trail, and tells which it was."""
-    if not_visited_days is not None and which not in ("special", "contracted"):
-        raise Problem(
-            INVALID,
-            Text(
-                "not_visited_days is for ledgers of households; ask for the ledger special or"
-                " contracted, or leave it out."
-            ),
-        )
-    wanted = _TAKES.get(which)
-    if wanted is not None and kind_of(period.name) != wanted[0]:
-        raise Problem(INVALID, wanted[1])
-    in_scope(caller, unit)
+    refuse(caller, which, unit, period, not_visited_days)
     async with state_of(request).database.transaction() as connection:
         await note(connection, request, caller, f"export-{which}", [unit, period.name], 1)
     async with (
-        unit_in_scope(request, caller, unit) as (connection, found),
+        lender_for(request, caller, unit)() as connection,
         connection.transaction(readonly=True),
     ):
-        on = unit_on(caller, unit, as_of, period)
-        what = What(
-            which,
-            found["name"],
-            on,
-            period,
-            caller.now,
-            caller.view_of(unit),
-            not_visited_days,
-        )
+        what = await ledger_of(connection, caller, which, unit, period, as_of, not_visited_days)
         await write(connection, state_of(request).settings, what, begin)
     return what

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from service.imports import routes as imports
 from service.kit.errors import TOO_LARGE, Problem
 from service.ledgers import routes as ledgers
-from service.ledgers.routes import Which
+from service.ledgers.named import Which
 from service.ledgers.sheet import SIGNATURE, Column
 from service.organisation.units import AskedPeriod, MaybePeriod, in_scope
 from service.pages.asked import KINDS, asked

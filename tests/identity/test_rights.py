@@ -92,6 +92,7 @@ def calls(place: Place) -> Iterator[tuple[str, Call]]:
     yield "list_seals", Call("GET", "/v1/summaries/weekly/2026-W46/seal", unit)
     yield "loop", Call("GET", "/v1/loop", unit | WEEK)
     yield "export_ledger", Call("GET", "/v1/exports/weekly.xlsx", unit | WEEK)
+    yield "ask_ledger", Call("POST", "/v1/exports/weekly.xlsx", unit | WEEK)
     yield "export_roster", Call("GET", "/v1/exports/roster.xlsx", unit)
     yield "list_webhooks", Call("GET", "/v1/webhooks", unit)
     told = {"name": "w", "events": ["period.closed"], "address": "https://8.8.8.8/", **unit}
