@@ -3,7 +3,7 @@
 import random
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.app import create_app
 from service.imports.importer import Importer
@@ -12,8 +12,10 @@ from simulator.places import NOW, SUPERVISOR, VILLAGE
 from tests.browser.looks import ADMINISTRATOR
 from tests.conftest import running
 from tests.imports.books import HOUSEHOLDS, book
+from tests.indicators.test_indicators import define
 from tests.pages.deciding import a_conflict, a_held
 from tests.problems.test_problems import raised, step
+from tests.vocabulary.asking import ask
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, Clock, World, until_none
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -131,6 +133,7 @@ async def what_waits(world: World, words: Words) -> dict[str, str]:
     await step(world, found["problem"], "accept", note=words.text)
     await step(world, found["problem"], "assign", SUPERVISOR, to_cadre=WORKER, note=words.long)
     found["import"] = await _an_import(world, words)
+    await _an_indicator(world, words)
     await world.fetch("UPDATE device SET name = $1 WHERE name = ''", words.device)
     return found
 
@@ -158,6 +161,23 @@ async def _an_import(world: World, words: Words) -> str:
 
     await until_none(still)
     return id
+
+
+async def _an_indicator(world: World, words: Words) -> None:
+    """An indicator of villages with a value and a target, and a marked village with its plan."""
+    name = words.text[:60]
+    await define(world, "income", name_zh=name, name_en=name, measure=words.text[:20])
+    body: dict[str, Any] = {"unit": VILLAGE, "period": "2026", "value": 86_000}
+    body |= {"source": words.text[:200], "note": words.long}
+    plan = [{"due": "2026-06-30", "text": words.long[:500]}]
+    mark = {"mark": "weak", "note": words.long, "plan": plan}
+    for path, sent, by in (
+        ("indicators/income/values", body, SECRETARY),
+        (f"indicators/income/targets/{VILLAGE}", {"period": "2026", "target": 90_000}, "admin"),
+        (f"marks/{VILLAGE}", mark, "admin"),
+    ):
+        answer = await ask(world, "PUT", f"/v1/{path}", sent, by)
+        assert answer.status_code == 200, answer.text
 
 
 async def _rename(world: World) -> None:
