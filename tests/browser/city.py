@@ -26,7 +26,7 @@ _SEVERITIES = ("ordinary", "ordinary", "urgent", "emergency")
 
 class Words(NamedTuple):
     """What is written in a city: a short text, one of some length, the names of a person and of a
-    phone, and two values of a conflict.
+    phone, two values of a conflict, and the names and the measure of an indicator.
     """
 
     text: str
@@ -34,6 +34,7 @@ class Words(NamedTuple):
     name: str
     device: str
     values: tuple[str, str]
+    indicator: tuple[str, str, str]
 
 
 _SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'--><b>"
@@ -46,6 +47,7 @@ HOSTILE = Words(
     name="<script>alert(3)</script><b>长名字干部",
     device="<i>手机</i><script>alert(4)</script>",
     values=(f"{_SCRIPT}旧", f"{_SCRIPT}新"),
+    indicator=(_SCRIPT[:60], _SCRIPT[:60], _SCRIPT[:20]),
 )
 PLAIN = Words(
     text="入户了解生产生活情况，宣传冬季防火",
@@ -53,6 +55,7 @@ PLAIN = Words(
     name="娜仁花",
     device="红米 13C",
     values=("屋顶西北角漏雨，院墙开裂", "屋顶已修好，院墙开裂，待开春修补"),
+    indicator=("村集体经济收入", "income of the collective", "元"),
 )
 
 
@@ -165,8 +168,8 @@ async def _an_import(world: World, words: Words) -> str:
 
 async def _an_indicator(world: World, words: Words) -> None:
     """An indicator of villages with a value and a target, and a marked village with its plan."""
-    name = words.text[:60]
-    await define(world, "income", name_zh=name, name_en=name, measure=words.text[:20])
+    name_zh, name_en, measure = words.indicator
+    await define(world, "income", name_zh=name_zh, name_en=name_en, measure=measure)
     body: dict[str, Any] = {"unit": VILLAGE, "period": "2026", "value": 86_000}
     body |= {"source": words.text[:200], "note": words.long}
     plan = [{"due": "2026-06-30", "text": words.long[:500]}]
