@@ -36,7 +36,7 @@ from service.kit.state import State, state_of
 from service.organisation.staffing import PostWarning
 from service.organisation.units import scope_of
 from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import write_all_as_cadre
+from service.writes.server_writes import refuse_held, write_all_as_cadre
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.texts import Text
 
@@ -274,7 +274,5 @@ async def write_ties(
     mutations = [*steps, *households]
     verdicts = await write_all_as_cadre(connection, state.settings, caller, mutations, deciding)
     for mutation, verdict in zip(mutations, verdicts, strict=True):
-        if verdict.outcome == "held":
-            subject = mutation.fields.get("problem_id", mutation.id)
-            raise Problem(HELD, verdict.detail or "", reason=verdict.reason, id=subject)
+        refuse_held(verdict, id=str(mutation.fields.get("problem_id", mutation.id)))
     return verdicts

@@ -22,7 +22,7 @@ from service.organisation.units import (
     in_scope,
 )
 from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.messages import Mutation
@@ -154,8 +154,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             verdict = await write_as_cadre(
                 connection, state.settings, caller, Mutation(0, "problem", id, grid, fields=fields)
             )
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             if verdict.outcome == "merged" or verdict.rev is None:
                 raise Problem(
                     INVALID, Text("The id {id} is another record's; make a new one.", id=id)
@@ -238,8 +237,7 @@ async def rate_request(
                 fields["note"] = body.words
             mutation = Mutation(0, "step", id, row["grid"], fields=fields)
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             await note(connection, request, caller, "request-rated", [row["problem"]], 1)
             return await _read_request(connection, request, caller, receipt)
 

@@ -27,7 +27,7 @@ from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import UnitFilter, reach_of
 from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
@@ -267,8 +267,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
                 0, "household", id, row["grid"], base=row["rev"], fields=body.fields
             )
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             await note(connection, request, caller, "household-corrected", [id], 1)
             row = await household_in_scope(connection, caller, id)
             return (await items_of(connection, [row], cipher, caller))[0]

@@ -24,7 +24,7 @@ from service.kit.paging import Id
 from service.kit.state import State, state_of
 from service.organisation.units import GridCode
 from service.writes import held_queries
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol.ids import server_device_id
 from sync_protocol.messages import Mutation
 from sync_protocol.texts import Text
@@ -99,8 +99,7 @@ async def create(request: Request, caller: Signed, body: NewHousehold) -> AddedH
         async with state.database.transaction() as connection:
             mutation = Mutation(0, "household", id, body.grid, fields=dict(body.fields))
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             row = await household_in_scope(connection, caller, id)
             cipher = await cipher_of(connection, state.settings)
             found = await duplicates_of(connection, cipher, caller, row)
@@ -162,8 +161,8 @@ async def move(
             )
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
             waits = verdict.outcome == "held" and verdict.reason == "needs-acceptance"
-            if verdict.outcome == "held" and not waits:
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            if not waits:
+                refuse_held(verdict)
             act = "household-move-asked" if waits else "household-moved"
             await note(connection, request, caller, act, [id, grid, body.to], 1)
             if waits:

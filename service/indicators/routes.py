@@ -39,7 +39,7 @@ from service.vocabulary.changes import Changes, begins
 from service.vocabulary.indicators import LIST, Indicator, indicator_on, indicators_on
 from service.vocabulary.keeping import current_reference_data, read_reference_data
 from service.vocabulary.terms import WORD_PATTERN, Term
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol import periods
 from sync_protocol.ids import indicator_value_id
 from sync_protocol.messages import Mutation
@@ -231,8 +231,7 @@ async def report(request: Request, caller: Signed, code: Code, body: NewValue) -
             base = await queries.value_rev(connection, id)
             mutation = Mutation(0, "indicator_value", id, body.unit, base=base, fields=fields)
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             await note(connection, request, caller, "indicator-reported", [code, body.unit], 1)
             on = unit_on(caller, body.unit, "today", period)
             [of_unit] = await read_values(connection, on, [one], period)

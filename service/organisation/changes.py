@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from service.identity.access import Caller
 from service.identity.rights import PostHeld
 from service.kit.database import Connection, Row
-from service.kit.errors import HELD, INVALID, NOT_FOUND, NOT_NOW, Problem
+from service.kit.errors import INVALID, NOT_FOUND, NOT_NOW, Problem
 from service.kit.settings import Settings
 from service.organisation import change_queries as queries
 from service.organisation.placing import Misplaced, digits_needed, lengths_of, misplaced
 from service.organisation.tree import LevelFacts, Tree
 from service.organisation.trees import read_tree
-from service.writes.server_writes import write_as_server
+from service.writes.server_writes import refuse_held, write_as_server
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import midnight
 from sync_protocol.texts import Text, Word
@@ -352,8 +352,7 @@ class Changes:
             override=True,
         )
         for verdict in verdicts:
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
         return Moved(len(some), len(problems), len(steps))
 
     # ------------------------------------------------------------------------------------ history

@@ -32,7 +32,7 @@ from service.problems.answers import (
 from service.problems.detail import absent, assigned_to, detail, item, read_detail, view_of
 from service.problems.queries import Filters
 from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
@@ -262,8 +262,7 @@ async def _write(
     async def write() -> ProblemDetail:
         async with state.database.transaction() as connection:
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             subject = str(mutation.fields.get("problem_id", mutation.id))
             await note(connection, request, caller, _ACTS[mutation.kind], [subject], 1)
             return await read_detail(connection, request, caller, subject, view)

@@ -30,7 +30,7 @@ from service.kit.state import state_of
 from service.organisation.units import MaybePeriod, UnitFilter, reach_of
 from service.ties import queries
 from service.ties.queries import Filters
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol import periods
 from sync_protocol.messages import Mutation
 from sync_protocol.texts import Text
@@ -235,8 +235,7 @@ async def _written(
         )
     settings = state_of(request).settings
     verdict = await write_as_cadre(connection, settings, caller, mutation)
-    if verdict.outcome == "held":
-        raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+    refuse_held(verdict)
     row = await queries.tie(connection, mutation.id)
     assert row is not None
     subjects = [mutation.id, row["household_id"], row["cadre"]]

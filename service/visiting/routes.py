@@ -32,7 +32,7 @@ from service.organisation.units import (
 from service.visiting import queries
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.terms import Vocabulary
-from service.writes.server_writes import write_as_cadre
+from service.writes.server_writes import refuse_held, write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
 from sync_protocol.periods import Period
@@ -276,8 +276,7 @@ async def check(request: Request, caller: Signed, id: Id, body: NewCheck) -> Vis
                 fields["note"] = body.note
             mutation = Mutation(0, "visit_check", check_id, grid, fields=fields)
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
-            if verdict.outcome == "held":
-                raise Problem(HELD, verdict.detail or "", reason=verdict.reason)
+            refuse_held(verdict)
             await note(connection, request, caller, "visit-checked", [id], 1)
             rows = await queries.checks_of(connection, id)
             return next(_check(row) for row in rows if row["id"] == check_id)

@@ -6,11 +6,13 @@ Each is a mutation of a device that the server keeps for the writer, and is judg
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from service.identity import staff_codes
 from service.identity.access import Caller
 from service.identity.rights import PostHeld
 from service.kit.database import Connection
+from service.kit.errors import HELD, Problem
 from service.kit.settings import Settings
 from service.writes import prefetch, queries
 from service.writes.apply import apply
@@ -101,6 +103,14 @@ async def write_as_cadre(
         connection, [PreparedMutations([item])], caller.now, settings, snapshot, [done]
     )
     return applied.verdicts[0][0]
+
+
+def refuse_held(verdict: Verdict, **about: Any) -> None:
+    """Raises `Problem` for a write over REST that would be held: nobody waits for it there.
+    `about`: members that the answer has beside the reason.
+    """
+    if verdict.outcome == "held":
+        raise Problem(HELD, verdict.detail or "", reason=verdict.reason, **about)
 
 
 async def write_all_as_cadre(
