@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from service.kit.database import Row
 
 commands = typer.Typer()
+InNameOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="Staff code of the administrator in whose name it is done. 以哪位管理员的名义。",
+    ),
+]
 _IMPORT_HEADS = (
     *(Text("state"), Text("begun at"), Text("by"), Text("units"), Text("options")),
     *(Text("progress"), Text("import")),
@@ -87,13 +94,7 @@ def roster_import(
             " the files do not have any more. 终止文件中已没有的任职，删除已没有的农牧户。",
         ),
     ] = False,
-    as_: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            help="Staff code of the administrator in whose name it is done. 以哪位管理员的名义。",
-        ),
-    ] = None,
+    as_: InNameOf = None,
     report_file: Annotated[
         Path | None,
         typer.Option(
@@ -260,13 +261,7 @@ def roster_imports(data: Data = None) -> None:
 @commands.command("undo")
 def roster_undo(
     id: Annotated[str, typer.Argument(help="The import, see `roster imports`. 导入编号。")],
-    as_: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            help="Staff code of the administrator in whose name it is done. 以哪位管理员的名义。",
-        ),
-    ] = None,
+    as_: InNameOf = None,
     data: Data = None,
 ) -> None:
     """Take an import back, as far as nobody has edited since what it did; the rest is listed.

@@ -7,7 +7,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from service.kit.encryption import KeyMissing, Place, Undecrypted
 from service.kit.encryption_queries import cipher_of, missing_key_text, refuse_unknown_keys
 from service.kit.errors import GRANT_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, Problem
 from service.kit.field_cipher import FieldCipher
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from sync_protocol.periods import to_ms
 from sync_protocol.texts import Text, text_of
@@ -75,7 +76,7 @@ class Tokens:
         self,
         database: Database,
         settings: Settings,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         reloaded_every_s: float = RELOADED_EVERY_S,
     ) -> None:
         self._database = database

@@ -1,19 +1,15 @@
 """Importing the roster over REST, `/v1/imports`, and the workbook back."""
 
-import asyncio
 import re
-import tempfile
 from datetime import datetime, timedelta
-from pathlib import Path as FilePath
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from service.audit.audit_log import note
 from service.http.ids import fresh_id
+from service.http.temporary_files import XLSX, answered, file_to_answer
 from service.identity.access import Caller, Signed
 from service.imports import asking, queries, runs
 from service.imports.answers import (
@@ -37,7 +33,6 @@ from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _CONTENT = {XLSX: {"schema": {"type": "string", "format": "binary"}}}
 _BOOK: dict[int | str, dict[str, Any]] = {200: {"description": "The workbook", "content": _CONTENT}}
 
@@ -216,11 +211,7 @@ async def export_roster(
     """
     state = state_of(request)
     in_scope(caller, unit)
-    with tempfile.NamedTemporaryFile(
-        prefix="gridloop-roster-", suffix=".xlsx", delete=False
-    ) as file:
-        path = FilePath(file.name)
-    try:
+    async with file_to_answer("roster", ".xlsx") as path:
         async with state.database.transaction() as connection:
             await note(connection, request, caller, "export-roster", [unit], 1)
         async with (
@@ -229,14 +220,4 @@ async def export_roster(
         ):
             language = lang or asked_for.get() or "zh"
             await export(connection, state.settings, caller, unit, path, language)
-    except BaseException:
-        await asyncio.to_thread(path.unlink)
-        raise
-    name = f"{found['name']}名册.xlsx"
-    headers = {
-        "Content-Disposition": 'attachment; filename="roster.xlsx";'
-        f" filename*=UTF-8''{quote(name)}"
-    }
-    return FileResponse(
-        path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink)
-    )
+    return answered(path, XLSX, "roster.xlsx", f"{found['name']}名册.xlsx")

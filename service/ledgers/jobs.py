@@ -4,13 +4,13 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from service.http.temporary_files import XLSX
 from service.identity.access import Caller
 from service.identity.queries import posts_of
 from service.identity.rights import ROUTES
@@ -19,10 +19,9 @@ from service.jobs.kinds import Job, JobKind
 from service.jobs.results import Result
 from service.kit.localization import asked_for
 from service.ledgers.ledgers import Begin, What, write
-from service.ledgers.named import XLSX, file_name, ledger_of
+from service.ledgers.named import AskedLedger, file_name, ledger_of
 from service.ledgers.sheet import Column, LedgerSheet, Sheet
 from service.organisation.trees import current_tree
-from sync_protocol.periods import Period
 
 # How often it is told how many rows are written, and how much of a file is read at once.
 _TOLD_EVERY_S = 1.0
@@ -33,13 +32,7 @@ class Wanted(msgspec.Struct):
     """A ledger that a cadre has asked for; `language`: of what the service says in it."""
 
     staff_code: str
-    which: str
-    unit: str
-    period: str
-    first: date
-    last: date
-    as_of: str
-    not_visited_days: int | None
+    ledger: AskedLedger
     language: str
 
 
@@ -76,8 +69,7 @@ class _Counting(NamedTuple):
 async def _work(job: Job) -> None:
     """Writes the ledger with what its cadre may see by now, and keeps it."""
     assert job.result is not None, "a ledger is asked for by somebody"
-    asked = {name: value for name, value in job.payload.items() if name in Wanted.__struct_fields__}
-    wanted = msgspec.convert(asked, Wanted)
+    wanted = msgspec.convert(job.payload, Wanted)
     asked_for.set("en" if wanted.language == "en" else "zh")
     with tempfile.TemporaryDirectory(prefix="gridloop-ledger-") as folder:
         path = Path(folder) / "ledger.xlsx"
@@ -99,16 +91,7 @@ async def _write(job: Job, wanted: Wanted, begin: Begin) -> What:
         job.database.reading() as connection,
         connection.transaction(readonly=True),
     ):
-        period = Period(wanted.period, wanted.first, wanted.last)
-        what = await ledger_of(
-            connection,
-            caller,
-            wanted.which,
-            wanted.unit,
-            period,
-            wanted.as_of,
-            wanted.not_visited_days,
-        )
+        what = await ledger_of(connection, caller, wanted.ledger)
         await write(connection, job.settings, what, begin)
     return what
 

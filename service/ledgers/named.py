@@ -1,6 +1,6 @@
 """Which ledger is asked for: its kind, unit and period, judged."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from service.identity.access import Caller
 from service.kit.database import Connection
@@ -10,7 +10,6 @@ from service.organisation.units import absent, find_unit, in_scope, unit_on
 from sync_protocol.periods import Period, kind_of
 from sync_protocol.texts import Text
 
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Which = Literal[
     "weekly",
     "monthly",
@@ -36,11 +35,19 @@ _TAKES = {
 }
 
 
-def refuse(
-    caller: Caller, which: str, unit: str, period: Period, not_visited_days: int | None
-) -> None:
+class AskedLedger(NamedTuple):
+    """A ledger that somebody asks for; `as_of`: see `AsOf`."""
+
+    which: str
+    unit: str
+    period: Period
+    as_of: str = "period"
+    not_visited_days: int | None = None
+
+
+def refuse(caller: Caller, asked: AskedLedger) -> None:
     """Raises `Problem` for a ledger that there is not, or not for the caller."""
-    if not_visited_days is not None and which not in ("special", "contracted"):
+    if asked.not_visited_days is not None and asked.which not in ("special", "contracted"):
         raise Problem(
             INVALID,
             Text(
@@ -48,29 +55,26 @@ def refuse(
                 " contracted, or leave it out."
             ),
         )
-    wanted = _TAKES.get(which)
-    if wanted is not None and kind_of(period.name) != wanted[0]:
+    wanted = _TAKES.get(asked.which)
+    if wanted is not None and kind_of(asked.period.name) != wanted[0]:
         raise Problem(INVALID, wanted[1])
-    in_scope(caller, unit)
+    in_scope(caller, asked.unit)
 
 
-async def ledger_of(
-    connection: Connection,
-    caller: Caller,
-    which: str,
-    unit: str,
-    period: Period,
-    as_of: str,
-    not_visited_days: int | None,
-) -> What:
+async def ledger_of(connection: Connection, caller: Caller, asked: AskedLedger) -> What:
     """The ledger that a caller asks for; raises `Problem`."""
-    refuse(caller, which, unit, period, not_visited_days)
-    found = await find_unit(connection, unit)
+    refuse(caller, asked)
+    found = await find_unit(connection, asked.unit)
     if found is None:
-        raise absent(caller, unit)
-    on = unit_on(caller, unit, as_of, period)
+        raise absent(caller, asked.unit)
     return What(
-        which, found["name"], on, period, caller.now, caller.view_of(unit), not_visited_days
+        asked.which,
+        found["name"],
+        unit_on(caller, asked.unit, asked.as_of, asked.period),
+        asked.period,
+        caller.now,
+        caller.view_of(asked.unit),
+        asked.not_visited_days,
     )
 
 

@@ -3,21 +3,18 @@ with one-time codes for everybody who has no password yet, `/admin/slips`.
 """
 
 import asyncio
-import tempfile
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query
-from fastapi.responses import FileResponse, Response
-from starlette.background import BackgroundTask
+from fastapi.responses import Response
 
 from service.accounts import routes as accounts
 from service.accounts.answers import FirstPassword
 from service.accounts.slip_pages import font_here, write_pages
-from service.accounts.slips import Slip, give_codes, write_slips
+from service.accounts.slips import give_codes, write_slips
 from service.audit.audit_log import note
+from service.http.temporary_files import PDF, XLSX, answered, file_to_answer
 from service.kit.errors import NOT_NOW, Problem
 from service.organisation.units import in_scope
 from service.pages.areas import areas
@@ -30,10 +27,7 @@ router: APIRouter = pages_router()
 
 _DAYS = 14
 _MOST_DAYS = 60
-_TYPES = {
-    "pdf": "application/pdf",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
+_TYPES = {"pdf": PDF, "xlsx": XLSX}
 Unit = Annotated[str, Query(max_length=20, pattern=r"^\d*$")]
 
 
@@ -132,29 +126,12 @@ async def slips_file(
             raise Problem(NOT_NOW, "Everybody here has a password; no slip is needed.")
         async with state.database.transaction() as connection:
             await note(connection, visit.request, caller, "slips-given", [unit], len(slips))
-        return await asyncio.to_thread(_written, slips, kind, expires_at, caller.today)
+        async with file_to_answer("slips", f".{kind}") as path:
+            if kind == "pdf":
+                await asyncio.to_thread(write_pages, path, slips, expires_at, font_here())
+            else:
+                await asyncio.to_thread(write_slips, path, slips, expires_at)
+        name = f"slips-{caller.today.isoformat()}.{kind}"
+        return answered(path, _TYPES[kind], name, headers={"Cache-Control": "no-store"})
 
     return await carried_out(visit, "slips", work, lambda typed: _slips_form(visit, unit, typed))
-
-
-def _written(slips: Sequence[Slip], kind: str, expires_at: datetime, today: date) -> Response:
-    """The file, which is deleted once it was sent."""
-    with tempfile.NamedTemporaryFile(
-        prefix="gridloop-slips-", suffix=f".{kind}", delete=False
-    ) as f:
-        path = Path(f.name)
-    try:
-        if kind == "pdf":
-            write_pages(path, slips, expires_at, font_here())
-        else:
-            write_slips(path, slips, expires_at)
-    except BaseException:
-        path.unlink()
-        raise
-    return FileResponse(
-        path,
-        media_type=_TYPES[kind],
-        filename=f"slips-{today.isoformat()}.{kind}",
-        headers={"Cache-Control": "no-store"},
-        background=BackgroundTask(path.unlink),
-    )

@@ -159,6 +159,16 @@ def made(model: type[Body], **values: Any) -> Body:
         raise Problem(INVALID, Text("{where}: {what}.", where=where, what=fault(item))) from None
 
 
+def short_code(typed: Typed) -> str:
+    """The code of a word or an indicator; raises `Problem` for what is none."""
+    code = typed.get("code")
+    if not (code.isascii() and code.isidentifier() and code.islower() and len(code) <= 40):
+        raise Problem(
+            INVALID, "A code has small letters, digits and _, and begins with a letter; 40 at most."
+        )
+    return code
+
+
 def number_of(typed: Typed, name: str) -> float | None:
     """A number as people write it; raises `Problem` for what is none."""
     text = typed.get(name).replace(",", "").replace("，", "")

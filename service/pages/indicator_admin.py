@@ -8,11 +8,10 @@ from fastapi.responses import Response
 from service.identity.rights import REPORTS
 from service.indicators import routes as indicators
 from service.indicators.answers import NewIndicator
-from service.kit.errors import INVALID, Problem
 from service.pages import indicators_view as view
 from service.pages.admin import roles_of
 from service.pages.areas import areas
-from service.pages.forms import NOTHING, Typed, carried_out, made, number_of
+from service.pages.forms import NOTHING, Typed, carried_out, made, number_of, short_code
 from service.pages.page import Posted, Signed, Visit, pages_router
 from service.pages.vocabulary import DONE, may_keep
 from sync_protocol.texts import Word
@@ -59,12 +58,7 @@ async def put_indicator(visit: Posted) -> Response:
     """Writes an indicator from a day on."""
 
     async def work(typed: Typed) -> Response:
-        code = typed.get("code")
-        if not (code.isascii() and code.isidentifier() and code.islower() and len(code) <= 40):
-            raise Problem(
-                INVALID,
-                "A code has small letters, digits and _, and begins with a letter; 40 at most.",
-            )
+        code = short_code(typed)
         body = made(
             NewIndicator,
             **typed.only("name_zh", "name_en", "measure", "period", "level", "aggregate"),

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from service.imports import routes as imports
 from service.kit.errors import TOO_LARGE, Problem
 from service.ledgers import routes as ledgers
-from service.ledgers.named import Which
+from service.ledgers.named import AskedLedger, Which
 from service.ledgers.sheet import SIGNATURE, Column
 from service.organisation.units import AskedPeriod, MaybePeriod, in_scope
 from service.pages.asked import KINDS, asked
@@ -113,7 +113,7 @@ async def ledger_file(
     visit: Signed, which: Annotated[Which, Path()], unit: Unit, period: AskedPeriod
 ) -> Response:
     """A ledger as an Excel file."""
-    file = await ledgers.export(visit.request, visit.caller, which, unit, period)
+    file = await ledgers.export(visit.request, visit.caller, AskedLedger(which, unit, period))
     file.headers["Cache-Control"] = _NEVER_KEPT
     return file
 
@@ -129,7 +129,7 @@ async def ledger_page(
         sheets.append(PrintedSheet(title, columns))
         return sheets[-1]
 
-    await ledgers.write_ledger(visit.request, visit.caller, which, unit, period, begin)
+    await ledgers.write_ledger(visit.request, visit.caller, AskedLedger(which, unit, period), begin)
     return visit.page(
         "ledger.html",
         unit=unit,

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from service.kit.errors import INVALID, NOT_ALLOWED, NOT_NOW, Problem
 from service.pages.areas import areas
-from service.pages.forms import NOTHING, Typed, carried_out, made, number_of
+from service.pages.forms import NOTHING, Typed, carried_out, made, number_of, short_code
 from service.pages.page import Posted, Signed, Visit, pages_router
 from service.vocabulary import routes as vocabulary
 from service.vocabulary.changes import list_word, the_keeper
@@ -137,12 +137,7 @@ async def put_term(visit: Posted, name: Which) -> Response:
     """Writes a word from a day on: a new one, or one that is there by another name."""
 
     async def work(typed: Typed) -> Response:
-        code = typed.get("code")
-        if not (code.isascii() and code.isidentifier() and code.islower() and len(code) <= 40):
-            raise Problem(
-                INVALID,
-                "A code has small letters, digits and _, and begins with a letter; 40 at most.",
-            )
+        code = short_code(typed)
         duty = typed.get("duty")
         body = made(
             NewTerm,

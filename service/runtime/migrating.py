@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -20,6 +19,7 @@ from service.kit.database_errors import (
     said,
 )
 from service.kit.database_limits import UNLIMITED
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.runtime.postgres import as_role, role_of
 from service.runtime.tables import Tables, tables_of
@@ -304,4 +304,4 @@ async def _note_revision(url: str, before: str | None) -> None:
         # Tables of older releases have no room for all that a line of the trail says today.
         has_room = await connection.fetchval(_HAS_ROOM)
         if after is not None and after != before and has_room:
-            await record_operator(connection, datetime.now(UTC), "migrated", after)
+            await record_operator(connection, utc_now(), "migrated", after)

@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import asyncpg
@@ -17,6 +16,7 @@ import asyncpg
 from service.audit.audit_log import record_operator
 from service.kit.database import Connection
 from service.kit.database_limits import UNLIMITED
+from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.runtime.stopping import follow_first_process
 from service.tallies import recount
@@ -113,7 +113,7 @@ async def _one(settings: Settings, mend: bool, part: Part) -> list[Difference]:
 
 
 async def _note(connection: Connection, count: int) -> None:
-    await record_operator(connection, datetime.now(UTC), "tallies-mended", "tallies", count)
+    await record_operator(connection, utc_now(), "tallies-mended", "tallies", count)
 
 
 async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from service.kit.database import Connection, Database, Row
 from service.organisation.tree import Tree
@@ -31,7 +31,15 @@ PROBLEM, REQUEST, ESCALATED, OVERDUE, CLOSED, PUBLISHED, TEST = (
     "webhook.test",
 )
 # What can be asked for; a test is sent by hand.
-TYPES = (PROBLEM, REQUEST, ESCALATED, OVERDUE, CLOSED, PUBLISHED)
+EventType = Literal[
+    "problem.changed",
+    "request.changed",
+    "problem.escalated",
+    "problem.overdue",
+    "period.closed",
+    "article.published",
+]
+TYPES: tuple[str, ...] = get_args(EventType)
 _FOUND_BY_KEY = (OVERDUE, CLOSED, PUBLISHED)
 GRIDS_AT_ONCE = 200
 EVENTS_AT_ONCE = 500

@@ -23,20 +23,13 @@ from service.organisation.units import UnitFilter, in_scope, scope_of
 from service.webhooks import addresses, event_queries, queries
 from service.webhooks.bodies import STANDARD, WECOM
 from service.webhooks.delivering import WEBHOOKS
+from service.webhooks.events import EventType
 from service.webhooks.places import address_place, secret_place
 from service.webhooks.queries import NewWebhook
 from service.webhooks.sending import new_secret
 from sync_protocol.texts import Text
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
-EventType = Literal[
-    "problem.changed",
-    "request.changed",
-    "problem.escalated",
-    "problem.overdue",
-    "period.closed",
-    "article.published",
-]
 Format = Literal["standard", "wecom", "dingtalk", "feishu"]
 Name = Annotated[str, Field(min_length=1, max_length=100, examples=["应急值班群"])]
 Events = Annotated[list[EventType], Field(min_length=1, max_length=6)]
