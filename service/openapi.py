@@ -65,6 +65,7 @@ def _discriminate(schemas: dict[str, Any]) -> None:
             "kind": {"type": "string", "enum": [kind]},
             "fields": {"$ref": f"#/components/schemas/{fields}"},
         }
+        assert name not in schemas, f"a body is called like the change {name}"
         schemas[name] = {**plain, "title": name, "properties": properties}
         mapping[kind] = f"#/components/schemas/{name}"
     schemas["SyncAnswer"]["properties"]["changes"]["items"] = {

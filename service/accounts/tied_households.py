@@ -64,7 +64,6 @@ SHOWN_TO = {
 }
 
 Tie = Annotated[Literal["contact", "lead"], Field(description="contact: 党员联系户; lead: 包联户")]
-_Id = Annotated[MadeId, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 
 
 class HouseholdFilter(RequestBody):
@@ -84,7 +83,7 @@ class HouseholdChoice(RequestBody):
     """
 
     role: Tie
-    ids: list[_Id] | None = Field(None, min_length=1, max_length=MAX_AT_ONCE)
+    ids: list[MadeId] | None = Field(None, min_length=1, max_length=MAX_AT_ONCE)
     filter: HouseholdFilter | None = None
     release: bool = False
     dry_run: bool = False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.app_api import queries
 from service.audit.audit_log import note
-from service.http.ids import MadeId, fresh_id
+from service.http.ids import MadeId, fresh_id, id_taken
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.kit.bounded import cut
@@ -23,7 +23,6 @@ from service.organisation.units import (
 )
 from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import refuse_held, write_as_cadre
-from sync_protocol.ids import is_uuid
 from sync_protocol.lifecycle import OPEN
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
@@ -126,8 +125,6 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             INVALID, Text("‘{unit}’ is no village and no grid; name one.", unit=body.unit)
         )
     id = body.id or fresh_id(request, caller.now)
-    if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
     fields: dict[str, Any] = {
         "title": body.title,
         "duty": body.duty,
@@ -156,9 +153,7 @@ async def create_request(request: Request, caller: Signed, body: NewRequest) -> 
             )
             refuse_held(verdict)
             if verdict.outcome == "merged" or verdict.rev is None:
-                raise Problem(
-                    INVALID, Text("The id {id} is another record's; make a new one.", id=id)
-                )
+                raise id_taken(id)
             number = _new_receipt()
             await queries.add_receipt(connection, number, id, caller.staff_code, caller.now)
             await note(connection, request, caller, "request-created", [id], 1)

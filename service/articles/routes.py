@@ -21,7 +21,6 @@ from service.kit.state import state_of
 from service.organisation.units import find_unit, scope_of
 from service.writes.queries import next_in_mailbox
 from sync_protocol.fields import InvalidValue, Text
-from sync_protocol.ids import is_uuid
 from sync_protocol.texts import Text as Sentence
 from sync_protocol.texts import text_of
 
@@ -67,7 +66,7 @@ class NewArticle(RequestBody):
     body: str = Field(max_length=20_000)
 
 
-class ArticleChange(RequestBody):
+class ArticleUpdate(RequestBody):
     """What is to change; what is left out stays."""
 
     kind: ArticleKind | None = None
@@ -154,8 +153,6 @@ async def article(request: Request, caller: Signed, id: Id) -> ArticleOut:
 async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleOut:
     """Makes a draft for a unit that the caller edits."""
     id = body.id or fresh_id(request, caller.now)
-    if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
     title, text = _clean("title", _TITLE, body.title), _clean("body", _BODY, body.body)
     async with state_of(request).database.transaction() as connection:
         allowed = caller.reaches(body.unit)
@@ -179,7 +176,7 @@ async def create(request: Request, caller: Signed, body: NewArticle) -> ArticleO
 @router.patch(
     "/{id}", summary="Change an article", operation_id="update_article", responses=_WRITING
 )
-async def update(request: Request, caller: Signed, id: Id, body: ArticleChange) -> ArticleOut:
+async def update(request: Request, caller: Signed, id: Id, body: ArticleUpdate) -> ArticleOut:
     """A published one reaches the phones anew."""
     async with state_of(request).database.transaction() as connection:
         row = await _locked(connection, caller, id)

@@ -4,12 +4,20 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Request
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
+from service.kit.errors import INVALID, Problem
+from service.kit.paging import UUID
 from sync_protocol.ids import new_uuid7
+from sync_protocol.texts import Text
 
-# An id that a client made for itself; in upper case, as some write it, it is the same one.
-MadeId = Annotated[str, AfterValidator(str.lower)]
+# A UUID that a client made for itself; in upper case, as some write it, it is the same one.
+MadeId = Annotated[str, Field(pattern=UUID), AfterValidator(str.lower)]
+
+
+def id_taken(id: str) -> Problem:
+    """What to raise where the id that a client made is that of another record."""
+    return Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
 
 
 def fresh_id(request: Request, now: datetime) -> str:

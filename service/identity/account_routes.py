@@ -59,7 +59,6 @@ class Recovery(RequestBody):
     new_password: str = Field(max_length=200, description=RULE)
     device_id: MadeId | None = Field(
         None,
-        pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$",
         description="Of the phone, if it signed in before",
     )
 

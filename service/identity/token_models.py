@@ -1,10 +1,9 @@
 """What comes to the token endpoint, and what it answers."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from service.http.ids import MadeId
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _MOST_OF_A_CURSOR = 500_000
 
@@ -72,7 +71,7 @@ class Grant(BaseModel):
         max_length=400,
         description="Of an app: what the token shall allow; left out: all that it may",
     )
-    device_id: MadeId | None = Field(
+    device_id: Annotated[str, AfterValidator(str.lower)] | None = Field(
         None,
         max_length=36,
         description="A UUID that the phone made for itself; binds the tokens to it",

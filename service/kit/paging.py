@@ -13,9 +13,9 @@ from service.kit.errors import INVALID, Problem
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page")]
 # Phones write UUIDs in upper case, too.
-_UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-Id = Annotated[str, Path(pattern=_UUID), AfterValidator(str.lower)]
-GivenId = Annotated[Annotated[str, AfterValidator(str.lower)] | None, Query(pattern=_UUID)]
+UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+Id = Annotated[str, Path(pattern=UUID), AfterValidator(str.lower)]
+GivenId = Annotated[Annotated[str, AfterValidator(str.lower)] | None, Query(pattern=UUID)]
 After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before")]
 
 

@@ -107,7 +107,6 @@ _UNIT = Text("Input should be the code of a unit, 4, 6, 9, 12 or 15 digits as in
 # Each pattern that a client, or an operator, can meet.
 FORMS = {
     r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$": _UUID,
-    r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$": _UUID,
     r"^\d{4}-W\d{2}$": Text("Input should be an ISO week, as in 2026-W47"),
     r"^\d{4}-\d{2}$": Text("Input should be a month, as in 2026-11"),
     r"^(\d{1,2}(,\d{1,2})*)?$": Text(

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from service.articles import reads as article_reads
 from service.articles import routes as articles
-from service.articles.routes import ArticleChange, ArticleOut, NewArticle
+from service.articles.routes import ArticleOut, ArticleUpdate, NewArticle
 from service.organisation.units import MaybePeriod
 from service.pages.areas import areas
 from service.pages.asked import asked
@@ -183,7 +183,7 @@ async def update(visit: Posted, id: Id) -> Response:
         if typed.get("look"):
             return await _page(visit, id, typed=typed, looks=True)
         await articles.update(
-            visit.request, visit.caller, id, made(ArticleChange, **_values(typed))
+            visit.request, visit.caller, id, made(ArticleUpdate, **_values(typed))
         )
         return visit.go(f"/admin/articles/{id}", done="changed")
 

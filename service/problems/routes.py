@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 
 from service.audit.audit_log import note
-from service.http.ids import fresh_id
+from service.http.ids import fresh_id, id_taken
 from service.http.strict import refuse_unknown_fields
 from service.identity.access import Caller, Signed
 from service.identity.rights import holds, may_write
@@ -33,7 +33,6 @@ from service.problems.detail import absent, assigned_to, detail, item, read_deta
 from service.problems.queries import Filters
 from service.vocabulary.terms import WORD_PATTERN
 from service.writes.server_writes import refuse_held, write_as_cadre
-from sync_protocol.ids import is_uuid
 from sync_protocol.messages import Mutation
 from sync_protocol.moments import canonical_moment
 from sync_protocol.records import KINDS
@@ -186,7 +185,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     async with state.database.reading() as connection:
         grid = await queries.grid_of(connection, id)
         view = await view_of(connection, caller, id, grid)
-        known = await queries.step_with(connection, _checked(step_id))
+        known = await queries.step_with(connection, step_id)
     own = (
         known
         if known is not None
@@ -198,7 +197,7 @@ async def take_step(request: Request, caller: Signed, id: Id, body: NewStep) -> 
     if view is None:
         raise absent(id)
     if known is not None and own is None:
-        raise _taken(step_id)
+        raise id_taken(step_id)
     if own is not None:
         return await detail(request, caller, id, view)
     fields = {
@@ -217,20 +216,10 @@ async def _is_here(state: State, caller: Caller, id: str) -> bool:
     again.
     """
     async with state.database.reading() as connection:
-        author = await queries.author_of(connection, _checked(id))
+        author = await queries.author_of(connection, id)
     if author is not None and author != caller.staff_code:
-        raise _taken(id)
+        raise id_taken(id)
     return author is not None
-
-
-def _checked(id: str) -> str:
-    if not is_uuid(id):
-        raise Problem(INVALID, "id is no UUID; make one or leave it out.")
-    return id
-
-
-def _taken(id: str) -> Problem:
-    return Problem(INVALID, Text("The id {id} is another record's; make a new one.", id=id))
 
 
 _ACTS = {"problem": "problem-raised", "step": "step-taken"}

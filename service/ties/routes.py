@@ -76,9 +76,7 @@ class TiePage(BaseModel):
 class NewTie(RequestBody):
     """A cadre to be tied to a household, from a day on."""
 
-    household_id: Annotated[
-        MadeId, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-    ]
+    household_id: MadeId
     cadre: str = Field(pattern=_STAFF_CODE, examples=["C150221100201-2"])
     kind: TieKind
     valid_from: date | None = Field(None, description="The first day; today if left out")
@@ -87,7 +85,7 @@ class NewTie(RequestBody):
     )
 
 
-class TieChange(RequestBody):
+class TieUpdate(RequestBody):
     """Other days of a tie; what is left out stays."""
 
     valid_from: date | None = None
@@ -194,7 +192,7 @@ async def create_tie(request: Request, caller: Signed, body: NewTie) -> TieItem:
     operation_id="change_tie",
     responses=documented(*READING, HELD, NOT_NOW),
 )
-async def change_tie(request: Request, caller: Signed, id: Id, body: TieChange) -> TieItem:
+async def change_tie(request: Request, caller: Signed, id: Id, body: TieUpdate) -> TieItem:
     """With `valid_to` it ends; what was visited stays counted."""
     state = state_of(request)
     values = body.model_dump(exclude_unset=True)

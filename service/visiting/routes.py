@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from service.audit.audit_log import note
-from service.http.ids import MadeId, fresh_id
+from service.http.ids import MadeId, fresh_id, id_taken
 from service.http.strict import RequestBody
 from service.identity.access import Caller, Signed
 from service.kit.database import Connection, retry_on_conflict
@@ -277,9 +277,12 @@ async def check(request: Request, caller: Signed, id: Id, body: NewCheck) -> Vis
             mutation = Mutation(0, "visit_check", check_id, grid, fields=fields)
             verdict = await write_as_cadre(connection, state.settings, caller, mutation)
             refuse_held(verdict)
-            await note(connection, request, caller, "visit-checked", [id], 1)
             rows = await queries.checks_of(connection, id)
-            return next(_check(row) for row in rows if row["id"] == check_id)
+            made = next((row for row in rows if row["id"] == check_id), None)
+            if made is None or made["created_by"] != caller.staff_code:
+                raise id_taken(check_id)
+            await note(connection, request, caller, "visit-checked", [id], 1)
+            return _check(made)
 
     return await retry_on_conflict(write)
 

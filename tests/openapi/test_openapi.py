@@ -63,3 +63,23 @@ async def test_the_docs_need_nothing_from_outside(world: World) -> None:
         assert links
         for link in links:
             assert (await world.client.get(link)).status_code == 200
+
+
+def test_every_id_that_a_client_makes_has_the_form_of_one() -> None:
+    bodies = {
+        media["schema"]["$ref"].rpartition("/")[2]
+        for path in DOCUMENT["paths"].values()
+        for route in path.values()
+        for media in route.get("requestBody", {}).get("content", {}).values()
+        if "$ref" in media["schema"]
+    }
+    ids = {
+        (body, name): json.dumps(schema)
+        for body in bodies
+        for name, schema in DOCUMENT["components"]["schemas"][body].get("properties", {}).items()
+        if name == "id" or name.endswith("_id")
+    }
+    assert ("NewCheck", "id") in ids
+    for name in ("client_id", "device_id"):  # that of an app; and one that OAuth's errors refuse
+        ids.pop(("Grant", name))
+    assert [at for at, schema in ids.items() if "{8}" not in schema] == []

@@ -140,3 +140,21 @@ async def test_a_check_lies_in_the_grid_of_its_visit(world: World) -> None:
     wire = world.wire(SECRETARY)
     verdict = await verdict_of(wire, 1, "visit_check", grid=OTHER_GRID, fields=fields)
     assert verdict == ("held", "grid-mismatch")
+
+
+async def test_an_id_made_for_a_check_is_a_uuid_of_its_own(world: World) -> None:
+    checker = await appoint(world, "village_supervisor", VILLAGE)
+    [house] = await houses(world, 1)
+    one, two = await visited(world, WORKER, house, house)
+    at = f"/v1/visits/{one}/checks"
+    odd = await world.post(at, {"finding": "seen", "id": "S150202100"}, checker)
+    assert (odd.status_code, "UUID" in odd.json()["detail"]) == (422, True), odd.text
+    made = await world.post(at, {"finding": "seen"}, checker)
+    again = {"finding": "confirmed", "id": made.json()["id"]}
+    for path in (f"/v1/visits/{two}/checks", at):
+        taken = await world.post(path, again, SECRETARY)
+        assert (taken.status_code, "make a new one" in taken.text) == (422, True), taken.text
+    elsewhere = await world.post(f"/v1/visits/{two}/checks", again, checker)
+    assert elsewhere.status_code == 422, elsewhere.text
+    [kept] = await world.fetch("SELECT finding, created_by FROM visit_check")
+    assert tuple(kept) == ("seen", checker)
