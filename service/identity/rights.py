@@ -130,6 +130,7 @@ ROUTES: Mapping[str, Right] = {
     "replay_webhook": _ADMIN,
     "replay_webhook_delivery": _ADMIN,
     # jobs that one has asked for oneself
+    "list_jobs": _SIGNED,
     "get_job": _SIGNED,
     "get_job_content": _SIGNED,
     # the phone
@@ -313,6 +314,9 @@ PAGES: Mapping[str, str] = {
     "ledgers_page": "export_ledger",
     "ledger_page": "export_ledger",
     "ledger_file": "export_ledger",
+    "ask_ledger_on_page": "ask_ledger",
+    "asked_ledgers": "list_jobs",
+    "asked_ledger_file": "get_job_content",
     "roster_file": "export_roster",
     "devices_page": "list_devices",
     "revoke_on_page": "revoke_device",

@@ -78,10 +78,11 @@ class Visit:
         """A page from its template."""
         return answer(self.request, template, status, **values)
 
-    def go(self, path: str, **parameters: str) -> Response:
-        """Goes on to another page, after a form was carried out."""
+    def go(self, path: str, part: str = "", **parameters: str) -> Response:
+        """Goes on to another page, or to a part of it, after a form was carried out."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        return RedirectResponse(path + query, 303, headers=_NEVER_KEPT)
+        place = f"#{part}" if part else ""
+        return RedirectResponse(path + query + place, 303, headers=_NEVER_KEPT)
 
 
 def language_of_page() -> Language:

@@ -18,6 +18,7 @@ from service.pages import (
     inbox,
     indicator_admin,
     indicators,
+    large_ledgers,
     ledgers,
     loop,
     password,
@@ -46,6 +47,8 @@ ROUTERS = (
     cadres.router,
     loop.router,
     trend.router,
+    # Before the ledgers, whose names it looks like.
+    large_ledgers.router,
     ledgers.router,
     devices.router,
     admin.router,

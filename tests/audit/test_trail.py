@@ -42,6 +42,7 @@ WITHOUT = {
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
+    "list_jobs": "how far the caller's own jobs are, shown to the caller",
     "get_job": "how far the caller's own job is, shown to the caller",
     "who_am_i": "the caller's own name and posts, shown to the caller",
     "list_own_sessions": "the caller's own sign-ins, shown to the caller",

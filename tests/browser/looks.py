@@ -103,5 +103,7 @@ NOT_LOOKED_AT = {
     "admin_article_page": "the form of a new article with its words in it",
     "import_progress": "a part of the page of an import",
     "ledger_file": "a file to download",
+    "asked_ledgers": "a part of the page of ledgers",
+    "asked_ledger_file": "a file to download",
     "roster_file": "a file to download",
 }

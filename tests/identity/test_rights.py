@@ -257,7 +257,7 @@ PLACELESS = {
     *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
     # of the reader alone: tests/jobs/test_results.py
-    *("get_job", "get_job_content"),
+    *("list_jobs", "get_job", "get_job_content"),
     # of a webhook by its id: tests/webhooks/test_telling.py
     *("change_webhook", "delete_webhook", "test_webhook", "list_webhook_deliveries"),
     *("replay_webhook", "replay_webhook_delivery"),
