@@ -236,6 +236,11 @@ ROUTES: Mapping[str, Right] = {
     "end_sessions": _ADMIN,
     "make_recovery_code": Right(RECOVERS),
     "reset_otp": _ADMIN,
+    # accounts of apps: by who administers the whole city
+    "list_apps": _ADMIN,
+    "create_app": _ADMIN,
+    "renew_app_secret": _ADMIN,
+    "end_app": _ADMIN,
     # personal data
     "export_household": _SETTLE,
     "erase_household": _ADMIN,
@@ -366,6 +371,10 @@ PAGES: Mapping[str, str] = {
     "update_article_on_page": "update_article",
     "publish_article_on_page": "publish_article",
     "withdraw_article_on_page": "withdraw_article",
+    "apps_page": "list_apps",
+    "create_app_on_page": "create_app",
+    "renew_app_secret_on_page": "renew_app_secret",
+    "end_app_on_page": "end_app",
     "trail_page": "list_audit",
     "imports_page": "list_imports",
     "import_on_page": "create_import",

@@ -88,7 +88,8 @@ async def add_result(
 ) -> None:
     """Keeps that somebody asked for a job."""
     await connection.execute(
-        "INSERT INTO job_result (id, kind, asked_by, asked_at, state, done, total, kept_until, name)"
+        "INSERT INTO job_result"
+        " (id, kind, asked_by, asked_at, state, done, total, kept_until, name)"
         " VALUES ($1, $2, $3, $4, 'waiting', 0, 0, $5, $6)",
         id,
         kind,

@@ -5,6 +5,7 @@ from fastapi.routing import APIRoute
 from service.pages import (
     admin,
     analyses,
+    apps,
     articles,
     cadre_admin,
     cadres,
@@ -61,6 +62,7 @@ ROUTERS = (
     indicator_admin.router,
     calendar.router,
     articles.router,
+    apps.router,
     trail.router,
     indicators.router,
     help.router,

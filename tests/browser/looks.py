@@ -85,6 +85,7 @@ LOOKS = (
     Look("admin-articles", "/admin/articles", ADMINISTRATOR),
     Look("admin-article-new", "/admin/articles/new", ADMINISTRATOR),
     Look("admin-indicators", "/admin/indicators", ADMINISTRATOR),
+    Look("admin-apps", "/admin/apps", ADMINISTRATOR),
     Look("admin-trail", "/admin/trail", ADMINISTRATOR),
     Look("indicators", f"/indicators?unit={TOWNSHIP}&year=2026"),
     Look("indicator", f"/indicators/income?unit={TOWNSHIP}&year=2026"),
