@@ -40,6 +40,11 @@ REASONS: Mapping[str, Text] = {
 }
 
 
+# The fields by whose beginning a row is known that names no household.
+_TEXTS = ("content", "note", "detail", "situation", "results")
+_SHORT = 24
+
+
 class Alike(NamedTuple):
     """Rows that are alike: the value of the filter, in words, and how many there are."""
 
@@ -144,7 +149,7 @@ def held_rows(items: Sequence[HeldOut], names: Names, caller: Caller) -> list[Ro
         Row(
             item.id,
             [kind_name(item.kind), REASONS.get(item.reason, item.reason)],
-            subject_of(item.about),
+            subject_of(item.about) or _beginning(item),
             names.place(item.grid),
             names.cadre(item.staff_code),
             item.received_at,
@@ -166,6 +171,15 @@ def subject_of(about: AboutOut | None) -> list[Written]:
     if about.period:
         found.append(_period(about.period))
     return found
+
+
+def _beginning(item: HeldOut) -> list[Written]:
+    """How the text begins of what names nobody."""
+    fields = item.mutation.get("fields")
+    if not isinstance(fields, dict):
+        return []
+    texts = [fields[name] for name in _TEXTS if isinstance(fields.get(name), str)]
+    return [text if len(text) <= _SHORT else f"{text[:_SHORT]}…" for text in texts[:1] if text]
 
 
 def _period(name: str) -> Written:
