@@ -5,6 +5,9 @@ from datetime import datetime
 
 from service.kit.database import Connection, Row
 
+# Why a job has failed under which processes ended; of others the name of the error is kept.
+BROKEN_OFF = "broken-off"
+
 
 async def numbers(connection: Connection) -> list[Row]:
     """How many jobs of each kind wait, wait for a later moment, run and have failed; for how many
@@ -56,6 +59,24 @@ async def delete_failed(connection: Connection, ids: Sequence[int]) -> int:
         "DELETE FROM job WHERE status = 'failed' AND id = ANY($1::bigint[])", list(ids)
     )
     return int(done.split()[-1])
+
+
+async def begin(connection: Connection, id: int) -> int:
+    """Notes that an attempt begins, before it does anything; 0. Where the attempt before has begun
+    and never ended, it is noted as broken off instead, and this one does not begin: how many were
+    broken off one after the other.
+    """
+    row = await connection.fetchrow(
+        "UPDATE job SET begun = NOT begun, broken_off = broken_off + begun::int WHERE id = $1"
+        " RETURNING begun, broken_off",
+        id,
+    )
+    return 0 if row is None or row["begun"] else int(row["broken_off"])
+
+
+async def end(connection: Connection, id: int) -> None:
+    """Notes that an attempt has ended while its process lives."""
+    await connection.execute("UPDATE job SET begun = false, broken_off = 0 WHERE id = $1", id)
 
 
 async def clear_log(connection: Connection, days: int, limit: int) -> int:
