@@ -118,14 +118,6 @@ async def result(connection: Connection, id: str, asked_by: str) -> Row | None:
     )
 
 
-async def is_wanted(connection: Connection, id: str) -> bool:
-    """Whether a result is still kept."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM job_result WHERE id = $1)", id
-    )
-    return found
-
-
 async def set_state(connection: Connection, id: str, state: str) -> None:
     """A job that was asked for begins, waits again, or has failed."""
     await connection.execute("UPDATE job_result SET state = $2 WHERE id = $1", id, state)
@@ -138,16 +130,36 @@ async def set_progress(connection: Connection, id: str, done: int, total: int) -
     )
 
 
+async def drop_results(connection: Connection) -> int:
+    """Takes away what jobs have made: what is done is to be asked for anew, what is being made is
+    made from its beginning; how many.
+    """
+    rows = await connection.fetch(
+        "UPDATE job_result SET state = CASE state WHEN 'done' THEN 'failed' ELSE 'waiting' END,"
+        " done = 0, total = 0, name = NULL, media_type = NULL, size = NULL"
+        " WHERE state IN ('done', 'running') RETURNING id"
+    )
+    await connection.execute(
+        "DELETE FROM job_result_part WHERE result = ANY($1::uuid[])", [row["id"] for row in rows]
+    )
+    return len(rows)
+
+
 async def delete_parts(connection: Connection, id: str) -> None:
     """Takes away what an attempt before has left."""
     await connection.execute("DELETE FROM job_result_part WHERE result = $1", id)
 
 
-async def add_part(connection: Connection, id: str, part: int, body: bytes) -> None:
-    """Keeps a part."""
-    await connection.execute(
-        "INSERT INTO job_result_part (result, part, body) VALUES ($1, $2, $3)", id, part, body
+async def add_part(connection: Connection, id: str, part: int, body: bytes) -> bool:
+    """Keeps a part; False where the result was dropped meanwhile."""
+    done = await connection.execute(
+        "INSERT INTO job_result_part (result, part, body) SELECT id, $2, $3 FROM job_result"
+        " WHERE id = $1 AND state = 'running' FOR SHARE",
+        id,
+        part,
+        body,
     )
+    return bool(done == "INSERT 0 1")
 
 
 async def part(connection: Connection, id: str, number: int) -> bytes | None:
@@ -164,16 +176,20 @@ async def finish_result(
     file: tuple[str, str, int],
     now: datetime,
     kept_until: datetime,
-) -> None:
-    """A job has made what was asked for: name, media type, bytes."""
-    await connection.execute(
+) -> bool:
+    """A job has made what was asked for: name, media type, bytes; False where the result was
+    dropped meanwhile.
+    """
+    done = await connection.execute(
         "UPDATE job_result SET state = 'done', name = $2, media_type = $3, size = $4,"
-        " ended_at = $5, kept_until = $6, done = greatest(done, total) WHERE id = $1",
+        " ended_at = $5, kept_until = $6, done = greatest(done, total)"
+        " WHERE id = $1 AND state = 'running'",
         id,
         *file,
         now,
         kept_until,
     )
+    return bool(done == "UPDATE 1")
 
 
 async def expired(connection: Connection, now: datetime, limit: int) -> list[str]:
