@@ -68,6 +68,8 @@ def retry(ids: Ids = None, kind: Kind = None, every: All = False, data: Data = N
     async def work(database: Database) -> int:
         async with database.transaction() as connection:
             found = await _failed_of(database, ids, kind, every)
+            # Of a key one job waits at most: work that comes again by itself has gone on by now.
+            await queries.drop_waiting_anyway(connection, found)
             await library.queries(connection).requeue_jobs(library.job_ids(found))
             if found:
                 names = ", ".join(map(str, found[:_SHOWN]))

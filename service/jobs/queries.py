@@ -53,6 +53,31 @@ async def failed_ids(connection: Connection, kind: str | None) -> list[int]:
     return [row["id"] for row in rows]
 
 
+async def drop_repeated(connection: Connection) -> int:
+    """Deletes jobs that have failed and of whose key a later one has failed: of work that comes
+    again by itself one failure is enough to look at. How many.
+    """
+    done = await connection.execute(
+        "DELETE FROM job j WHERE j.status = 'failed' AND EXISTS (SELECT FROM job o"
+        " WHERE o.dedupe_key = j.dedupe_key AND o.status = 'failed' AND o.id > j.id)"
+    )
+    return int(done.split()[-1])
+
+
+async def drop_waiting_anyway(connection: Connection, ids: Sequence[int]) -> int:
+    """Deletes those of the failed jobs of whose key another one waits or runs, or is a later one of
+    them: trying them again is trying that one. How many.
+    """
+    done = await connection.execute(
+        "DELETE FROM job j WHERE j.status = 'failed' AND j.id = ANY($1::bigint[])"
+        " AND EXISTS (SELECT FROM job o WHERE o.dedupe_key = j.dedupe_key"
+        " AND (o.status IN ('queued', 'picked')"
+        " OR o.status = 'failed' AND o.id = ANY($1::bigint[]) AND o.id > j.id))",
+        list(ids),
+    )
+    return int(done.split()[-1])
+
+
 async def delete_failed(connection: Connection, ids: Sequence[int]) -> int:
     """Deletes jobs that have failed; how many."""
     done = await connection.execute(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.background import kinds
+from service.jobs.clearing import CLEAR
 from service.jobs.kinds import Job
 from service.jobs.queue import add
 from service.jobs.runner import Runner
@@ -121,6 +122,37 @@ async def test_what_failed_for_good_is_listed_without_its_message_and_tried_agai
     assert len(done.jobs) == 3
     none = await run_command(monkeypatch, ["jobs", "list"], variables)
     assert "No job has failed." in none.output
+
+
+async def test_failures_of_work_that_comes_again_are_one_and_tried_again_with_what_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Done(failures=4)
+    kind = a_kind(done, attempts=1)
+    last = "SELECT id FROM job WHERE status = 'failed'"
+    variables = {"DATABASE_URL": world.state.settings.database_url, "TRUST_CLOCK": "1"}
+
+    async def fail() -> None:
+        await added(world, kind, key="every")
+        await runner_of(world, kind).drain()
+
+    await fail()
+    await fail()
+    again = await run_command(monkeypatch, ["jobs", "retry", "--all"], variables)
+    assert again.exit_code == 0, again.output
+    await runner_of(world, kind).drain()
+    assert len(await world.fetch(last)) == 1
+    await fail()
+    await added(world, CLEAR)
+    await runner_of(world, CLEAR).drain()
+    assert len(await world.fetch(last)) == 1
+    await added(world, kind, key="every")
+    again = await run_command(monkeypatch, ["jobs", "retry", "--all"], variables)
+    assert again.exit_code == 0, again.output
+    assert await world.fetch(last) == []
+    await runner_of(world, kind).drain()
+    assert len(done.jobs) == 5
+    assert await world.fetch("SELECT FROM job") == []
 
 
 async def test_failed_jobs_that_nobody_wants_are_deleted(
