@@ -136,7 +136,8 @@ async def test_on_the_page_a_secret_is_shown_once(world: World) -> None:
     page = await browser.get("/admin/apps")
     assert "/admin/apps" in (await browser.get("/admin")).text
     fields: dict[str, Any] = APP | {"name": HOSTILE[:30]}
-    for wrong in ({"unit": "没有的村"}, {"client_id": "X"}, {"scopes": []}):
+    wrongs: tuple[dict[str, Any], ...] = ({"unit": "没有的村"}, {"client_id": "X"}, {"scopes": []})
+    for wrong in wrongs:
         refused = await browser.send(page, "app-create", **fields | wrong)
         assert refused.status_code == 422, wrong
         assert 'role="alert"' in refused.text

@@ -311,6 +311,7 @@ async def test_a_setting_that_cannot_be_used_is_named_with_what_to_write_instead
 def test_what_tests_and_orchestrators_set_is_no_misspelt_setting() -> None:
     mine = {
         "GRIDLOOP_TEST_SEEDS": "1",
+        "GRIDLOOP_TEST_EVERY": "1",
         "GRIDLOOP_NO_SKIPS": "1",
         "GRIDLOOP_SERVICE_HOST": "10.0.0.1",
         "PATH": "/bin",

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from service.identity import passwords
 from service.identity.attempts import (
@@ -176,7 +177,12 @@ def test_an_ipv6_line_is_one_address() -> None:
     assert network_of("nonsense") == "nonsense"
 
 
-async def test_old_hashes_become_new_ones_at_sign_in(world: World) -> None:
+async def test_old_hashes_become_new_ones_at_sign_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = (Argon2Hasher(memory_cost=19 * 1024, time_cost=2, parallelism=1),)
+    monkeypatch.setattr(passwords.hasher, "hashers", today)
+    monkeypatch.setattr(passwords.hasher, "current_hasher", today[0])
     [before] = await world.fetch("SELECT password FROM cadre WHERE staff_code = $1", WORKER)
     await sign_in(world)
     [after] = await world.fetch("SELECT password FROM cadre WHERE staff_code = $1", WORKER)

@@ -1,4 +1,7 @@
-"""Which passwords are refused because others would try them first."""
+"""Which passwords are refused because others would try them first, and how they are kept."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -84,3 +87,10 @@ def test_the_refusal_says_the_rule_in_force() -> None:
 )
 def test_no_password_breaks_the_estimate(password: str) -> None:
     assert is_weak(password, KNOWN) in (True, False)
+
+
+def test_passwords_are_hashed_by_argon2id_as_owasp_says() -> None:
+    # In a process of its own: tests have a hasher that is quick.
+    said = "from service.identity.passwords import hasher; print(hasher.hash('paper tram onion'))"
+    made = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert made.stdout.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

@@ -20,8 +20,8 @@ import pytest
 from service.runtime.postgres import embedded, temporary_folder
 from tests.stress.test_kills import Service, serving
 
-# Each signal, number of processes and moment once; all together where there is time, as in CI.
-EVERY = "GRIDLOOP_TEST_SEEDS" in os.environ
+# Each signal, number of processes and moment once; all together where there is time.
+EVERY = "GRIDLOOP_TEST_EVERY" in os.environ
 
 # What is left in a data folder on purpose: the database, the files that its users lock, and the
 # key.
