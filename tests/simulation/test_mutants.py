@@ -56,5 +56,5 @@ async def test_some_breakages_are_noticed_by_one_fault_only(
     name: str, fault: str, server: str, empty_households: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     BREAKAGES[name](monkeypatch)
-    for seed in range(FIRST, FIRST + 4):
+    for seed in range(FIRST, FIRST + 3):
         await Simulation(seed, server, empty_households, faults=troubles.ALL - {fault}).run()
