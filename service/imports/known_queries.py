@@ -171,13 +171,14 @@ async def add_keys(connection: Connection, keys: Sequence[StoredKey]) -> None:
     """Keeps keys; one that is another's by now stays that one's."""
     await connection.execute(
         "INSERT INTO import_key (id, scope, blind, household, content)"
-        " SELECT gen_random_uuid(), k.*"
-        " FROM unnest($1::text::text[], $2::bytea[], $3::text::uuid[], $4::bytea[]) AS k"
+        " SELECT gen_random_uuid(), k.scope, decode(k.blind, 'hex'), k.household,"
+        " decode(k.content, 'hex') FROM unnest($1::text::text[], $2::text::text[],"
+        " $3::text::uuid[], $4::text::text[]) AS k(scope, blind, household, content)"
         " ON CONFLICT DO NOTHING",
         text_array(key.scope for key in keys),
-        [key.blind for key in keys],
+        array(key.blind.hex() for key in keys),
         array(key.household for key in keys),
-        [key.content for key in keys],
+        array(key.content.hex() for key in keys),
     )
 
 
