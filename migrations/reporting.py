@@ -11,6 +11,7 @@ import secrets
 
 import asyncpg
 
+from migrations.report_views import TODAY, VIEWS
 from migrations.role_sql import quoted, scram_verifier
 from service.kit.database import Connection
 from service.kit.database_limits import UNLIMITED
@@ -19,13 +20,12 @@ _TABLES = (
     'CREATE TABLE IF NOT EXISTS report.granted (role TEXT NOT NULL, unit TEXT COLLATE "C" NOT NULL,'
     " PRIMARY KEY (role, unit))"
 )
-_TODAY = "(now() AT TIME ZONE 'Asia/Shanghai')::date"
 # Units with the parents of today; what the other views are made of, for nobody else to read.
 _ALL_UNITS = f"""
     SELECT u.code, u.level, u.name, coalesce(m.parent, u.parent) AS parent, u.since, u.closed,
-           u.party_group
+           u.party_group, u.kind
     FROM public.unit u LEFT JOIN public.unit_parent m ON m.unit = u.code
-        AND m.valid_from <= {_TODAY} AND (m.valid_to IS NULL OR {_TODAY} < m.valid_to)
+        AND m.valid_from <= {TODAY} AND (m.valid_to IS NULL OR {TODAY} < m.valid_to)
 """
 _VISIBLE = """
     CREATE OR REPLACE FUNCTION report.visible_units() RETURNS TABLE (code TEXT) LANGUAGE sql STABLE
@@ -36,64 +36,11 @@ _VISIBLE = """
         SELECT code FROM below
     $$
 """
-_SEEN = "IN (SELECT v.code FROM report.visible_units() v)"
-_LEVELS = ("village", "township", "banner", "city")
-_AT_LEVEL = "(SELECT x.code FROM above x WHERE x.below = u.code AND x.level = '{0}') AS {0}"
-VIEWS = {
-    "units": f"""
-        WITH RECURSIVE above(below, code, level, parent) AS (
-            SELECT u.code, u.code, u.level, u.parent FROM report.all_units u WHERE u.code {_SEEN}
-            UNION SELECT a.below, u.code, u.level, u.parent
-            FROM above a JOIN report.all_units u ON u.code = a.parent)
-        SELECT u.code, u.level, u.name, u.parent, {", ".join(map(_AT_LEVEL.format, _LEVELS))},
-               u.since, u.closed, u.party_group
-        FROM report.all_units u WHERE u.code {_SEEN}
-    """,
-    "days": f"""
-        SELECT t.day, t.grid, sum(t.visits)::int AS visits, sum(t.raised)::int AS problems_raised,
-               sum(t.resolved)::int AS problems_resolved
-        FROM public.tally t WHERE t.grid {_SEEN} GROUP BY 1, 2
-    """,
-    "cadre_days": f"""
-        SELECT t.day, t.grid, t.cadre AS staff_code, t.visits, t.raised AS problems_raised,
-               t.resolved AS problems_resolved
-        FROM public.tally t WHERE t.grid {_SEEN}
-    """,
-    "periods": f"""
-        SELECT CASE WHEN t.span LIKE '%W%' THEN 'week' WHEN t.span LIKE '%Q%' THEN 'quarter'
-                    WHEN t.span LIKE '%H%' THEN 'half' WHEN length(t.span) = 4 THEN 'year'
-                    ELSE 'month' END AS kind,
-               t.span AS period, t.grid, t.visits, t.households AS households_visited,
-               t.contacts AS contact_households_visited, t.raised AS problems_raised,
-               t.resolved AS problems_resolved, t.late AS late_arrivals
-        FROM public.grid_tally t WHERE t.grid {_SEEN}
-    """,
-    "cadres": f"""
-        SELECT p.staff_code, coalesce(c.shown_code, c.staff_code) AS shown_code, p.role, p.unit,
-               p.valid_from, p.valid_to, c.party_member
-        FROM public.post p JOIN public.cadre c ON c.staff_code = p.staff_code
-        WHERE p.unit {_SEEN}
-    """,
-    "problems": f"""
-        SELECT f.problem AS id, f.grid, f.duty, p.category, f.severity, p.source, f.state,
-               f.raised_at, f.raised_by, f.due, f.resolved_at, f.resolved_by, f.handler_unit,
-               f.handler_cadre, f.satisfied, f.escalated,
-               f.state NOT IN ('rejected', 'joined') AS is_counted,
-               f.state NOT IN ('rejected', 'joined') AND f.resolved_at IS NULL AS is_open,
-               f.state NOT IN ('rejected', 'joined') AND f.resolved_at IS NULL AND f.due < now()
-                   AS is_overdue,
-               (extract(epoch FROM f.resolved_at - f.raised_at) / 3600)::float8 AS hours_to_resolve
-        FROM public.case_file f JOIN public.problem p ON p.id = f.problem WHERE f.grid {_SEEN}
-    """,
-    "visits": f"""
-        SELECT v.id, v.grid, v.visited_at, (v.visited_at AT TIME ZONE 'Asia/Shanghai')::date AS day,
-               v.created_by AS staff_code, v.received_at, coalesce(v.duties, '{{}}') AS duties,
-               v.household_id IS NOT NULL AS has_household
-        FROM public.visit v WHERE NOT v.deleted AND v.grid {_SEEN}
-    """,
-}
 OWNER_OF_TABLES = (
     "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'public.unit'::regclass"
+)
+_EVERY_VIEW = (
+    "SELECT viewname FROM pg_views WHERE schemaname = 'report' AND viewname <> 'all_units'"
 )
 _IS_SET_UP = "SELECT to_regclass('report.granted') IS NOT NULL"
 # A report that is asked for without end ends by itself.
@@ -167,8 +114,9 @@ def take_down(url: str) -> None:
     async def work() -> None:
         async with _Connected(url) as connection:
             if await connection.fetchval(_IS_SET_UP):
-                for name in VIEWS:
-                    await connection.execute(f"DROP VIEW IF EXISTS report.{name}")
+                # Those of any release.
+                for (name,) in await connection.fetch(_EVERY_VIEW):
+                    await connection.execute(f"DROP VIEW report.{quoted(name)}")
                 await connection.execute("DROP FUNCTION IF EXISTS report.visible_units()")
                 await connection.execute("DROP VIEW IF EXISTS report.all_units")
 

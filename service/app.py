@@ -76,7 +76,7 @@ from service.runtime.stopping import end_tasks
 from service.runtime.tables import look
 from service.runtime.tables_watch import FittingTables, TablesWatch
 from service.runtime.write_probe import WriteProbe
-from service.summaries import cadre_report, reports, seal_routes, trend
+from service.summaries import cadre_report, cadre_routes, reports, seal_routes, trend
 from service.summaries import routes as summaries
 from service.sync import routes as sync
 from service.sync.bypass import SyncBypass
@@ -144,6 +144,7 @@ ROUTERS = (
     inbox.router,
     problems.router,
     summaries.router,
+    cadre_routes.router,
     trend.router,
     seal_routes.router,
     reports.router,

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from migrations.roles import migrate
 from service.app import create_app
+from service.identity import passwords
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.load import load
@@ -41,6 +42,10 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    # Every test signs somebody in; by the real parameters that takes longer than most of what it
+    # asks for. Processes that tests start have the real ones.
+    passwords.hasher.hashers = CHEAP.hashers
+    passwords.hasher.current_hasher = CHEAP.current_hasher
 
 
 # What takes longest goes first, so that in the end no process works at one test while the others

@@ -48,8 +48,15 @@ def list_jobs(data: Data = None) -> None:
     table = Table(*(Column(shown(title), overflow="fold") for title in titles))
     for row in failed:
         at = row["failed_at"].astimezone().isoformat(timespec="seconds")
-        table.add_row(str(row["id"]), row["kind"], at, str(row["tried"]), row["why"] or "")
+        table.add_row(str(row["id"]), row["kind"], at, str(row["tried"]), _why(row["why"]))
     console.print(table)
+
+
+def _why(kept: str | None) -> str:
+    """Why a job has failed, as it is shown."""
+    if kept == queries.BROKEN_OFF:
+        return shown(Text("its process was killed or ran out of memory, each time"))
+    return kept or ""
 
 
 @jobs_app.command("retry")
@@ -61,6 +68,8 @@ def retry(ids: Ids = None, kind: Kind = None, every: All = False, data: Data = N
     async def work(database: Database) -> int:
         async with database.transaction() as connection:
             found = await _failed_of(database, ids, kind, every)
+            # Of a key one job waits at most: work that comes again by itself has gone on by now.
+            await queries.drop_waiting_anyway(connection, found)
             await library.queries(connection).requeue_jobs(library.job_ids(found))
             if found:
                 names = ", ".join(map(str, found[:_SHOWN]))

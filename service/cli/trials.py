@@ -117,8 +117,18 @@ def demo(
             " week.",
         ),
     ] = False,
+    one_in: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="With --article: one in so many of its visits, problems and ties, for a quick"
+            " look; 1 is the whole year.",
+        ),
+    ] = 1,
 ) -> None:
-    """Live through a week with 60 phones of one township, then show the supervisor's summary."""
+    """Live through a week with 60 phones of one township, then show the supervisor's summary. With
+    --article exit code 1 where a figure is not read back as it should be.
+    """
     from service.demo.article_year import HOUSEHOLDS_PER_GRID
     from service.demo.run import run
 
@@ -142,4 +152,4 @@ def demo(
             settings = migrate_embedded(settings, url)
         else:
             migrate_given(settings)
-        raise typer.Exit(run(settings, port, once, console, article))
+        raise typer.Exit(run(settings, port, once, console, one_in if article else 0))

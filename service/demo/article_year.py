@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from service.identity.rights import PostHeld
 from service.indicators import queries as indicator_queries
 from service.kit.database import Connection, Database
+from service.kit.encryption_queries import cipher_of
 from service.kit.settings import Settings
 from service.organisation import generator
+from service.organisation.load import load_cadres
 from service.organisation.tree import Tree
 from service.organisation.trees import current_tree
 from service.vocabulary.changes import Changes
@@ -29,10 +31,15 @@ HOUSEHOLDS_PER_GRID = 2
 # Problems of this category are those that cadres solved on their visits.
 SOLVED = "household_problem"
 CITY = "1502"
+# Who reports the indicators of a level.
+REPORTERS = {
+    "village": ("village_secretary", "first_secretary", "admin"),
+    "banner": ("supervisor", "admin"),
+}
 
 
 class Figures(NamedTuple):
-    """The figures of the article, or a share of them for a test."""
+    """The figures of the article that are work, or a share of them for a quick look or a test."""
 
     visits: int = 146_185
     solved: int = 5_687
@@ -80,11 +87,14 @@ async def live(
         tree = await current_tree(connection)
         keeper = Keeper("admin", now, local_day(now), tree)
         await _define(connection, settings, keeper)
+        await _send_first_secretaries(connection, settings, year)
     villages = sorted(year.cadres)
     for place, village in enumerate(villages):
         async with database.transaction() as connection:
             await _village(connection, settings, year, village, place)
         progress(place + 1, len(villages))
+    async with database.transaction() as connection:
+        await _report(connection, settings, year)
     return year.number
 
 
@@ -111,15 +121,19 @@ class _Year:
                 self.cadres.setdefault(cadre.unit, []).append(cadre.staff_code)
         self.seed = seed()
 
-    def share(self, total: int, place: int) -> range:
-        """The numbers of a village of all that there are of something."""
-        count = len(self.cadres)
-        return range(total * place // count, total * (place + 1) // count)
-
     def at(self, number: int) -> str:
         """When something happened: spread over the year, at nine in the morning."""
         day = self.days[number * 37 % len(self.days)]
         return canonical_moment(midnight(day) + timedelta(hours=9))
+
+    def share(self, total: int, place: int) -> range:
+        """The numbers of a village of all that there are of something."""
+        return _share(total, place, len(self.cadres))
+
+
+def _share(total: int, place: int, count: int) -> range:
+    """The numbers of one of so many, of all that there are of something."""
+    return range(total * place // count, total * (place + 1) // count)
 
 
 async def _define(connection: Connection, settings: Settings, keeper: Keeper) -> None:
@@ -134,7 +148,7 @@ async def _define(connection: Connection, settings: Settings, keeper: Keeper) ->
             **values,
             period="year",
             aggregate=one["aggregate"],
-            reporters=("village_secretary", "first_secretary", "admin"),
+            reporters=REPORTERS[one["level"]],
             target=one.get("target"),
         )
         data = await read_reference_data(connection)
@@ -146,7 +160,34 @@ async def _define(connection: Connection, settings: Settings, keeper: Keeper) ->
             *(keeper.today, None, found.attributes()),
         )
         await changes.put(LIST, term)
-    await indicator_queries.open_feeds(connection, "village")
+    for level in sorted({one["level"] for one in seed()["indicators"]}):
+        await indicator_queries.open_feeds(connection, level)
+
+
+async def _send_first_secretaries(connection: Connection, settings: Settings, year: _Year) -> None:
+    """First secretaries with their teams, on a term of two years, to the key villages: those that
+    are weak or lagging, and some more.
+    """
+    marks, key = year.seed["marks"], year.seed["key_villages"]
+    villages = sorted(year.cadres)[marks["model"] :][: key["villages"]]
+    begins = midnight(date(year.number, 1, 1))
+    await load_cadres(
+        connection,
+        [
+            _first_secretary(village, number)
+            for place, village in enumerate(villages)
+            for number in _share(key["cadres"], place, len(villages))
+        ],
+        None,
+        await cipher_of(connection, settings),
+        (begins, midnight(date(year.number + 2, 1, 1))),
+    )
+
+
+def _first_secretary(village: str, number: int) -> generator.CadreRow:
+    code = f"F{village}-{number + 1}"
+    name, phone = generator.person(code), generator.phone(code)
+    return generator.CadreRow(code, name, phone, True, "first_secretary", village)
 
 
 async def _village(
@@ -167,7 +208,8 @@ async def _village(
             work[cadres[number % len(cadres)]].extend(some)
     for code, mutations in work.items():
         await _write(connection, settings, code, "village_committee", village, mutations, year.now)
-    own = [*_ties(year, village, place, cadres), *_values(year, village, place)]
+    reported = _values(year, "village", village, place, len(year.cadres))
+    own = [*_ties(year, village, place, cadres), *reported]
     await _write(connection, settings, "admin", "admin", CITY, own, year.now)
     await _mark(connection, year, village, place)
 
@@ -241,10 +283,21 @@ def _ties(year: _Year, village: str, place: int, cadres: Sequence[str]) -> Itera
         yield Mutation(0, "tie", _id("tie", village, number), grid, fields=fields)
 
 
-def _values(year: _Year, village: str, place: int) -> Iterator[Mutation]:
-    """What the village reports of the indicators of which the article names a figure."""
+async def _report(connection: Connection, settings: Settings, year: _Year) -> None:
+    """What the banners report."""
+    banners = sorted({village[:6] for village in year.cadres})
+    values = [
+        value
+        for place, banner in enumerate(banners)
+        for value in _values(year, "banner", banner, place, len(banners))
+    ]
+    await _write(connection, settings, "admin", "admin", CITY, values, year.now)
+
+
+def _values(year: _Year, level: str, unit: str, place: int, count: int) -> Iterator[Mutation]:
+    """What a unit, one of so many, reports: of indicators with a figure in the article."""
     for one in year.seed["indicators"]:
-        value = _value(year, one, place)
+        value = _value(one, place, count) if one["level"] == level else None
         if value is not None:
             fields = {
                 "indicator": one["code"],
@@ -252,14 +305,14 @@ def _values(year: _Year, village: str, place: int) -> Iterator[Mutation]:
                 "value": value,
                 "source": "《党建》2022 年刊文所列数字，演示数据",
             }
-            id = indicator_value_id(village, one["code"], str(year.number))
-            yield Mutation(0, "indicator_value", id, village, fields=fields)
+            id = indicator_value_id(unit, one["code"], str(year.number))
+            yield Mutation(0, "indicator_value", id, unit, fields=fields)
 
 
-def _value(year: _Year, one: Mapping[str, Any], place: int) -> int | None:
+def _value(one: Mapping[str, Any], place: int, count: int) -> int | None:
     if "each" in one:
         return int(one["each"]) + 500 * (place % 60)
-    return len(year.share(one["total"], place)) if "total" in one else None
+    return len(_share(one["total"], place, count)) if "total" in one else None
 
 
 async def _mark(connection: Connection, year: _Year, village: str, place: int) -> None:

@@ -14,14 +14,11 @@ from rich.table import Table
 from service.app import create_app
 from service.cli.console import DEMO_PASSWORD, load_roster, progress_bar, shown
 from service.cli.refusals import say
-from service.demo import article_figures, article_year
+from service.demo.article_run import live_the_article, show_the_article
 from service.demo.phones import Clock, Week, last_week
-from service.kit.database import Database, open_pool
-from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.organisation import generator
 from service.runtime.leftovers import own_folder
-from service.writes import timelines
 from sync_protocol.texts import Text
 from sync_protocol.vocabulary import DUTIES
 
@@ -43,9 +40,9 @@ def township_and_workers() -> tuple[generator.UnitRow, list[tuple[str, str]]]:
     raise LookupError(f"no township has {PHONES} grid workers")
 
 
-def run(settings: Settings, port: int, once: bool, console: Console, article: bool = False) -> int:
-    """Runs the whole demo; returns the exit code. `article`: the year of the article in place of
-    the week.
+def run(settings: Settings, port: int, once: bool, console: Console, one_in: int = 0) -> int:
+    """Runs the whole demo; returns the exit code. `one_in`: the year of the article in place of the
+    week, with one in so many of its visits, problems and ties; 0: the week.
     """
     if _taken(port):
         text = Text(
@@ -55,14 +52,14 @@ def run(settings: Settings, port: int, once: bool, console: Console, article: bo
         )
         say(console, text)
         return 1
-    asyncio.run(_run(settings, port, once, console, article))
-    return 0
+    return 0 if asyncio.run(_run(settings, port, once, console, one_in)) else 1
 
 
-async def _run(settings: Settings, port: int, once: bool, console: Console, article: bool) -> None:
+async def _run(settings: Settings, port: int, once: bool, console: Console, one_in: int) -> bool:
     began = time.monotonic()
     await load_roster(settings)
-    year = await _live_the_article(settings) if article else None
+    year = await live_the_article(settings, one_in) if one_in else None
+    right = True
     clock = Clock()
     config = uvicorn.Config(
         create_app(settings, clock.now),
@@ -79,7 +76,9 @@ async def _run(settings: Settings, port: int, once: bool, console: Console, arti
         if year is None:
             await _week(base_url, console, clock, began)
         else:
-            await _show_the_article(base_url, console, year)
+            right = await show_the_article(base_url, console, year, one_in)
+            done = Text("Done in {seconds} s.", seconds=round(time.monotonic() - began))
+            say(console, done, "default")
         if once and year is None:
             console.print()
             text = Text(
@@ -94,44 +93,7 @@ async def _run(settings: Settings, port: int, once: bool, console: Console, arti
     finally:
         server.should_exit = True
         await serving
-
-
-async def _live_the_article(settings: Settings) -> int:
-    """Writes the year of the article; returns which it is."""
-    pool = await open_pool(str(settings.database_url), 2, init=timelines.note_timeline)
-    try:
-        with progress_bar() as progress:
-            what = Text("The year of the article: villages")
-            task = progress.add_task(shown(what), total=None)
-            return await article_year.live(
-                Database(pool),
-                settings,
-                utc_now(),
-                progress=lambda done, of: progress.update(task, completed=done, total=of),
-            )
-    finally:
-        await pool.close()
-
-
-async def _show_the_article(base_url: str, console: Console, year: int) -> None:
-    """Each figure of the article as it is read over the API."""
-    form = {"grant_type": "password", "username": "S1502", "password": DEMO_PASSWORD}
-    async with httpx.AsyncClient(base_url=base_url, timeout=120) as client:
-        answer = (await client.post("/v1/auth/token", data=form)).raise_for_status()
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-        async def get(path: str, **query: Any) -> Any:
-            answer = await client.get(path, params=query, headers=headers)
-            return answer.raise_for_status().json()
-
-        rows = await article_figures.read(get, year)
-    table = Table(title=shown(Text("The figures of the article, read over the API")))
-    for column in (Text("figure"), Text("where"), Text("value")):
-        table.add_column(shown(column))
-    for row in rows:
-        table.add_row(row.name, row.where, f"{row.value:,}")
-    console.print(table)
-    say(console, Text("The service is at {url}.", url=base_url), "default")
+    return right
 
 
 def _taken(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Clears results whose time is over, and the old log of jobs."""
+"""Clears results whose time is over, the old log of jobs, and failures that came again."""
 
 from service.jobs import queries
 from service.jobs.kinds import Job, JobKind
@@ -9,6 +9,8 @@ _LINES_AT_ONCE = 10_000
 
 
 async def _clear(job: Job) -> None:
+    async with job.database.transaction(bookkeeping=True) as connection:
+        await queries.drop_repeated(connection)
     while True:
         async with job.database.transaction(bookkeeping=True) as connection:
             ids = await queries.expired(connection, job.now(), _AT_ONCE)

@@ -41,7 +41,8 @@ def doubled(attempt: int) -> timedelta:
 class JobKind:
     """A kind of job, by a name that stays: processes of two releases share the queue.
 
-    `attempts`: after so many it has failed, and waits for `gridloop jobs retry`. `max_concurrency`:
+    `attempts`: after so many it has failed, and waits for `gridloop jobs retry`; a kill of its
+    process counts, too. `max_concurrency`:
     how many of the kind all processes together carry out at a time; 0: any number. `every`: a cron
     expression in UTC, for work that comes again by itself. `delay`: how long the next attempt
     waits.

@@ -1,5 +1,5 @@
 """pgqueuer under our names: its tables are made by a migration, and nothing of its own settings
-from the environment counts. Here and in `runner` is all that knows the library.
+from the environment counts. Here, in `runner` and in `outcomes` is all that knows the library.
 """
 
 import logging

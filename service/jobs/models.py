@@ -1,5 +1,5 @@
 """The tables of jobs. `job`, `job_log`, `job_schedule` and `job_statistics` are the library's own,
-see `library`; what else is kept of a job is ours.
+see `library`; what else is kept of a job is ours, and so are the last two columns of `job`.
 """
 
 from datetime import datetime
@@ -50,6 +50,9 @@ Table(
     Column("headers", JSONB),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("slot", BigInteger),
+    # Ours: whether an attempt has begun and not ended, and how often a process ended under it.
+    Column("begun", Boolean, nullable=False, server_default="false"),
+    Column("broken_off", Integer, nullable=False, server_default="0"),
     Index("job_ep_ea_idx", "entrypoint", "execute_after", postgresql_where=_QUEUED),
     Index(
         "job_ep_prio_id_idx", "entrypoint", text("priority DESC"), "id", postgresql_where=_QUEUED

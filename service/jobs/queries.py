@@ -5,6 +5,9 @@ from datetime import datetime
 
 from service.kit.database import Connection, Row
 
+# Why a job has failed under which processes ended; of others the name of the error is kept.
+BROKEN_OFF = "broken-off"
+
 
 async def numbers(connection: Connection) -> list[Row]:
     """How many jobs of each kind wait, wait for a later moment, run and have failed; for how many
@@ -50,12 +53,55 @@ async def failed_ids(connection: Connection, kind: str | None) -> list[int]:
     return [row["id"] for row in rows]
 
 
+async def drop_repeated(connection: Connection) -> int:
+    """Deletes jobs that have failed and of whose key a later one has failed: of work that comes
+    again by itself one failure is enough to look at. How many.
+    """
+    done = await connection.execute(
+        "DELETE FROM job j WHERE j.status = 'failed' AND EXISTS (SELECT FROM job o"
+        " WHERE o.dedupe_key = j.dedupe_key AND o.status = 'failed' AND o.id > j.id)"
+    )
+    return int(done.split()[-1])
+
+
+async def drop_waiting_anyway(connection: Connection, ids: Sequence[int]) -> int:
+    """Deletes those of the failed jobs of whose key another one waits or runs, or is a later one of
+    them: trying them again is trying that one. How many.
+    """
+    done = await connection.execute(
+        "DELETE FROM job j WHERE j.status = 'failed' AND j.id = ANY($1::bigint[])"
+        " AND EXISTS (SELECT FROM job o WHERE o.dedupe_key = j.dedupe_key"
+        " AND (o.status IN ('queued', 'picked')"
+        " OR o.status = 'failed' AND o.id = ANY($1::bigint[]) AND o.id > j.id))",
+        list(ids),
+    )
+    return int(done.split()[-1])
+
+
 async def delete_failed(connection: Connection, ids: Sequence[int]) -> int:
     """Deletes jobs that have failed; how many."""
     done = await connection.execute(
         "DELETE FROM job WHERE status = 'failed' AND id = ANY($1::bigint[])", list(ids)
     )
     return int(done.split()[-1])
+
+
+async def begin(connection: Connection, id: int) -> int:
+    """Notes that an attempt begins, before it does anything; 0. Where the attempt before has begun
+    and never ended, it is noted as broken off instead, and this one does not begin: how many were
+    broken off one after the other.
+    """
+    row = await connection.fetchrow(
+        "UPDATE job SET begun = NOT begun, broken_off = broken_off + begun::int WHERE id = $1"
+        " RETURNING begun, broken_off",
+        id,
+    )
+    return 0 if row is None or row["begun"] else int(row["broken_off"])
+
+
+async def end(connection: Connection, id: int) -> None:
+    """Notes that an attempt has ended while its process lives."""
+    await connection.execute("UPDATE job SET begun = false, broken_off = 0 WHERE id = $1", id)
 
 
 async def clear_log(connection: Connection, days: int, limit: int) -> int:
@@ -97,14 +143,6 @@ async def result(connection: Connection, id: str, asked_by: str) -> Row | None:
     )
 
 
-async def is_wanted(connection: Connection, id: str) -> bool:
-    """Whether a result is still kept."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM job_result WHERE id = $1)", id
-    )
-    return found
-
-
 async def set_state(connection: Connection, id: str, state: str) -> None:
     """A job that was asked for begins, waits again, or has failed."""
     await connection.execute("UPDATE job_result SET state = $2 WHERE id = $1", id, state)
@@ -117,16 +155,36 @@ async def set_progress(connection: Connection, id: str, done: int, total: int) -
     )
 
 
+async def drop_results(connection: Connection) -> int:
+    """Takes away what jobs have made: what is done is to be asked for anew, what is being made is
+    made from its beginning; how many.
+    """
+    rows = await connection.fetch(
+        "UPDATE job_result SET state = CASE state WHEN 'done' THEN 'failed' ELSE 'waiting' END,"
+        " done = 0, total = 0, name = NULL, media_type = NULL, size = NULL"
+        " WHERE state IN ('done', 'running') RETURNING id"
+    )
+    await connection.execute(
+        "DELETE FROM job_result_part WHERE result = ANY($1::uuid[])", [row["id"] for row in rows]
+    )
+    return len(rows)
+
+
 async def delete_parts(connection: Connection, id: str) -> None:
     """Takes away what an attempt before has left."""
     await connection.execute("DELETE FROM job_result_part WHERE result = $1", id)
 
 
-async def add_part(connection: Connection, id: str, part: int, body: bytes) -> None:
-    """Keeps a part."""
-    await connection.execute(
-        "INSERT INTO job_result_part (result, part, body) VALUES ($1, $2, $3)", id, part, body
+async def add_part(connection: Connection, id: str, part: int, body: bytes) -> bool:
+    """Keeps a part; False where the result was dropped meanwhile."""
+    done = await connection.execute(
+        "INSERT INTO job_result_part (result, part, body) SELECT id, $2, $3 FROM job_result"
+        " WHERE id = $1 AND state = 'running' FOR SHARE",
+        id,
+        part,
+        body,
     )
+    return bool(done == "INSERT 0 1")
 
 
 async def part(connection: Connection, id: str, number: int) -> bytes | None:
@@ -143,16 +201,20 @@ async def finish_result(
     file: tuple[str, str, int],
     now: datetime,
     kept_until: datetime,
-) -> None:
-    """A job has made what was asked for: name, media type, bytes."""
-    await connection.execute(
+) -> bool:
+    """A job has made what was asked for: name, media type, bytes; False where the result was
+    dropped meanwhile.
+    """
+    done = await connection.execute(
         "UPDATE job_result SET state = 'done', name = $2, media_type = $3, size = $4,"
-        " ended_at = $5, kept_until = $6, done = greatest(done, total) WHERE id = $1",
+        " ended_at = $5, kept_until = $6, done = greatest(done, total)"
+        " WHERE id = $1 AND state = 'running'",
         id,
         *file,
         now,
         kept_until,
     )
+    return bool(done == "UPDATE 1")
 
 
 async def expired(connection: Connection, now: datetime, limit: int) -> list[str]:

@@ -48,6 +48,7 @@ class Result:
     async def keep(self, name: str, media_type: str, content: AsyncIterator[bytes]) -> None:
         """Keeps a file in place of what an attempt before has left. It is taken in part by part,
         each in a transaction of its own, so that neither memory nor a transaction grows with it.
+        Raises `Problem` where what it was made from was erased meanwhile: it is made anew.
         """
         async with self._database.transaction(bookkeeping=True) as connection:
             await queries.delete_parts(connection, self.id)
@@ -65,7 +66,8 @@ class Result:
         now = self._now()
         async with self._database.transaction(bookkeeping=True) as connection:
             file = (name, media_type, size)
-            await queries.finish_result(connection, self.id, file, now, now + KEPT)
+            if not await queries.finish_result(connection, self.id, file, now, now + KEPT):
+                raise _dropped(self.id)
 
     async def set_state(self, state: str) -> None:
         """Notes that the job begins, waits again, or has failed."""
@@ -76,7 +78,14 @@ class Result:
         async with self._database.transaction(bookkeeping=True) as connection:
             cipher = await cipher_of(connection, self._settings)
             encrypted = cipher.encrypt_bytes(part_place(self.id, number), body)
-            await queries.add_part(connection, self.id, number, encrypted)
+            if not await queries.add_part(connection, self.id, number, encrypted):
+                raise _dropped(self.id)
+
+
+def _dropped(id: str) -> Problem:
+    return Problem(
+        NOT_NOW, Text("The result {id} was dropped, as somebody's data was erased.", id=id)
+    )
 
 
 async def read(database: Database, settings: Settings, id: str) -> AsyncIterator[bytes]:

@@ -2,7 +2,8 @@
 
 Each process has one connection to the queue. It is told of new jobs over it, and looks now and then
 by itself. While a job runs its process writes that it lives; a job whose process is silent for
-`job_timeout_seconds` is taken up by another.
+`job_timeout_seconds` is taken up by another. That an attempt begins is written before it does
+anything, so that a job that kills its process is found out, and not tried for ever.
 """
 
 import asyncio
@@ -23,14 +24,15 @@ from pgqueuer.domain import models
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.types import QueueExecutionMode
 
-from service.jobs import library, results
+from service.jobs import library, queries, results
 from service.jobs.asking import RESULT
 from service.jobs.kinds import Job, JobKind
+from service.jobs.outcomes import BrokenOff, JobFailed, judged, judged_broken_off
 from service.jobs.queue import add
 from service.kit import metrics
 from service.kit.database import Database
 from service.kit.database_errors import fault_of
-from service.kit.errors import INVALID, NOT_ALLOWED, NOT_FOUND, UNAVAILABLE, Problem
+from service.kit.errors import Problem
 from service.kit.settings import Settings
 
 log = logging.getLogger("gridloop")
@@ -47,15 +49,6 @@ WORKED_S = 60.0
 # How long jobs have to give up when the process ends.
 ENDING_S = 5.0
 BATCH = 4
-_WITHOUT_DATABASE = timedelta(seconds=30)
-# What is refused is refused again: nobody waits for another attempt.
-_REFUSALS = (INVALID, NOT_ALLOWED, NOT_FOUND)
-
-
-class JobFailed(Exception):
-    """What the queue keeps of a failure: no more than its kind, for a message may hold personal
-    data. The log has the rest.
-    """
 
 
 class _Ending(Exception):
@@ -201,6 +194,7 @@ class Runner:
         outcome = "retried"
         try:
             self._now()
+            await self._begin(found)
             if result is not None:
                 await result.set_state(results.RUNNING)
             await self._do(
@@ -213,15 +207,38 @@ class Runner:
             )
             outcome = "done"
         except _Ending:
+            await self._end(found)
             raise RetryRequested(reason="its process ended") from None
+        except BrokenOff as error:
+            next_step = judged_broken_off(kind, found, error.times)
+            if isinstance(next_step, JobFailed):
+                outcome = "failed"
+                await self._end(found)
+                await _note_failed(result)
+            raise next_step from None
         except Exception as error:
-            next_step = self._judged(kind, found, error)
+            await self._end(found)
+            next_step = judged(kind, found, error)
             if isinstance(next_step, JobFailed):
                 outcome = "failed"
                 await _note_failed(result)
             raise next_step from None
         finally:
             metrics.job_seconds.labels(kind.name, outcome).observe(monotonic() - began)
+
+    async def _begin(self, found: models.Job) -> None:
+        """Writes that an attempt begins; raises `BrokenOff` where the one before never ended."""
+        async with self._database.transaction(bookkeeping=True) as connection:
+            times = await queries.begin(connection, found.id)
+        if times:
+            metrics.jobs_broken_off.labels(found.entrypoint).inc()
+            raise BrokenOff(times)
+
+    async def _end(self, found: models.Job) -> None:
+        """Writes that an attempt has ended. Where the database is away it counts as broken off."""
+        with suppress(Problem):
+            async with self._database.transaction(bookkeeping=True) as connection:
+                await queries.end(connection, found.id)
 
     async def _do(self, kind: JobKind, job: Job) -> None:
         """Does the work until it is done or the process ends."""
@@ -242,24 +259,6 @@ class Runner:
             await asyncio.wait({working}, timeout=ENDING_S)
             raise _Ending
         await working
-
-    def _judged(
-        self, kind: JobKind, found: models.Job, error: Exception
-    ) -> RetryRequested | JobFailed:
-        """What tells the queue how a job goes on whose work has failed."""
-        told = (kind.name, found.id, found.attempts + 1)
-        what = error.type.slug if isinstance(error, Problem) else type(error).__name__
-        if isinstance(error, Problem) and error.type == UNAVAILABLE:
-            log.warning("job %s %d waits for the database or the clock", *told[:2])
-            return RetryRequested(_WITHOUT_DATABASE, what)
-        if isinstance(error, Problem) and error.type in _REFUSALS:
-            log.warning("job %s %d is refused: %s", *told[:2], what)
-            return JobFailed(what)
-        if found.attempts + 1 < kind.attempts:
-            log.warning("job %s %d failed at attempt %d; it is tried again", *told, exc_info=error)
-            return RetryRequested(kind.delay(found.attempts), what)
-        log.error("job %s %d failed at attempt %d, its last", *told, exc_info=error)
-        return JobFailed(what)
 
 
 class _Executor(AbstractEntrypointExecutor):

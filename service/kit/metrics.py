@@ -111,6 +111,11 @@ jobs_oldest = Gauge(
     ("job",),
     multiprocess_mode="livemostrecent",
 )
+jobs_broken_off = Counter(
+    "gridloop_jobs_broken_off_total",
+    "Attempts under which the process ended: it was killed, or ran out of memory",
+    ("job",),
+)
 job_seconds = Histogram(
     "gridloop_job_seconds",
     "Time that jobs took, by what came of them: done, retried or failed",

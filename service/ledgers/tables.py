@@ -20,10 +20,11 @@ from service.loop import queries as loop_queries
 from service.loop.loop import GridLoop, Status, dues_of, grid_loops
 from service.summaries import sealed
 from service.summaries.answers import Totals
-from service.summaries.cadre_queries import Wanted
 from service.summaries.cadre_table import cadre_table
+from service.summaries.cadre_table_queries import Wanted
 from service.summaries.sealed import NOTHING
-from service.summaries.summary import shown_grids, summary
+from service.summaries.summary import summary
+from service.summaries.unit_loop import shown_grids
 from service.vocabulary.indicators import indicators_on
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.rules import Rules

@@ -34,7 +34,7 @@ from service.summaries import queries as summary_queries
 from service.summaries import sealed
 from service.summaries.answers import SealedPart
 from service.summaries.sealed import NOTHING
-from service.summaries.summary import shown_grids
+from service.summaries.unit_loop import shown_grids
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.rules import Rules
 from sync_protocol import periods

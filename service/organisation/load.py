@@ -54,7 +54,7 @@ async def load(
     whole = generator.roster()
     async with database.transaction() as connection:
         new_units = await _load_units(connection, whole.units)
-        new_cadres = await _load_cadres(
+        new_cadres = await load_cadres(
             connection, whole.cadres, password, await cipher_of(connection, settings)
         )
     progress(Text("units and cadres"), 1, 1)
@@ -105,12 +105,16 @@ async def _load_units(connection: Connection, units: Sequence[generator.UnitRow]
     return int(status.split()[-1])
 
 
-async def _load_cadres(
+async def load_cadres(
     connection: Connection,
     cadres: Sequence[generator.CadreRow],
     password: str | None,
     cipher: FieldCipher,
+    term: tuple[datetime, datetime | None] = (SINCE, None),
 ) -> int:
+    """Brings cadres in, each with a post, which holds for a term; what is there already stays as it
+    is. How many are new.
+    """
     codes, names, phones, members, roles, units = map(list, zip(*cadres, strict=True))
     status = await connection.execute(
         """
@@ -139,15 +143,16 @@ async def _load_cadres(
     ]
     await connection.execute(
         """
-        INSERT INTO post (id, staff_code, role, unit, valid_from)
-        SELECT p.*, $5::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS p
+        INSERT INTO post (id, staff_code, role, unit, valid_from, valid_to)
+        SELECT p.*, $5::timestamptz, $6::timestamptz
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS p
         ON CONFLICT (id) DO NOTHING
         """,
         ids,
         codes,
         roles,
         units,
-        SINCE,
+        *term,
     )
     return int(status.split()[-1])
 

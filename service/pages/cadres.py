@@ -13,9 +13,10 @@ from service.pages.glossary import FIGURES
 from service.pages.page import Signed, Visit, pages_router
 from service.pages.units import path_to
 from service.summaries import cadre_report
-from service.summaries import routes as summaries
+from service.summaries import cadre_routes as summaries
+from service.summaries.cadre_answers import CadreTable
 from service.summaries.cadre_report import CadreSummary
-from service.summaries.routes import CadreTable, Sort
+from service.summaries.cadre_routes import Sort
 from service.vocabulary.keeping import current_reference_data
 from sync_protocol.texts import Text, Word
 

@@ -51,6 +51,7 @@ LABELS = {
             Text("recovery codes"),
         ),
         *(Text("counted attempts"), Text("devices")),
+        *(Text("values of imports"), Text("results of jobs")),
     )
 }
 
@@ -141,7 +142,8 @@ async def erase(at: Erasing, asked: Asked, act: Act | None = None) -> Done:
             )
         if known is not None and known["completed_at"] is not None:
             trial = at._replace(dry_run=True)
-            if not any((await _all_steps(trial, asked, [])).values()):
+            found = await _all_steps(trial, asked, [])
+            if not any(count for what, count in found.items() if what != steps.MADE_ANEW):
                 return await _answer(at, asked, None, repeated=True)
 
         async def begin(connection: Connection) -> Counts:

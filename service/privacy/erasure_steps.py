@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import datetime
 from functools import partial
 
+from service.jobs.queries import drop_results
 from service.kit.database import Connection, Database
 from service.kit.encrypted_values import answer_place, cadre_phone
 from service.kit.encryption_queries import cipher_of
@@ -22,6 +23,8 @@ from sync_protocol.kinds import Kind
 from sync_protocol.records import ERASED, HOUSEHOLD, KINDS
 
 _AT_ONCE = 200
+# What jobs make of what is there, such as ledgers: that it goes says nothing of the person.
+MADE_ANEW = "results of jobs"
 Work = Callable[[Connection], Awaitable[Mapping[str, int]]]
 # The parts of a step, found as it goes on.
 Step = Callable[[Database], AsyncIterator[Work]]
@@ -61,6 +64,7 @@ def of_household(settings: Settings, subject: str, by: str, now: datetime) -> di
         "kept answers": partial(_answers, erasure),
         "sealed summaries": partial(_seals, erasure),
         "imports": partial(_imports, erasure, HOUSEHOLD.name),
+        MADE_ANEW: _results,
     }
 
 
@@ -73,6 +77,7 @@ def of_cadre(settings: Settings, subject: str, by: str, now: datetime) -> dict[s
         "devices": partial(_devices, erasure),
         "kept answers": partial(_answers_about_cadre, erasure),
         "imports": partial(_imports, erasure, "person"),
+        MADE_ANEW: _results,
     }
 
 
@@ -163,6 +168,18 @@ async def _imports(erasure: Erasure, kind: str, database: Database) -> AsyncIter
     async def work(connection: Connection) -> Mapping[str, int]:
         gone = await sql.forget_imports(connection, kind, erasure.subject)
         return {"values of imports": gone} if gone else {}
+
+    yield work
+
+
+async def _results(database: Database) -> AsyncIterator[Work]:
+    """What jobs have made, whosever it is: a ledger may name anybody, and can be made anew. It is
+    the last step, so that what is made from now on is made from what the others have left.
+    """
+
+    async def work(connection: Connection) -> Mapping[str, int]:
+        gone = await drop_results(connection)
+        return {MADE_ANEW: gone} if gone else {}
 
     yield work
 

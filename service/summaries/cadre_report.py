@@ -18,7 +18,7 @@ from service.organisation.units import (
     PeriodOut,
     period_out,
 )
-from service.summaries import cadre_queries, sealed
+from service.summaries import cadre_queries, person_queries, sealed
 from service.summaries.cadre_queries import Kept
 from sync_protocol.periods import Period, local_day
 from sync_protocol.texts import Text
@@ -123,8 +123,8 @@ async def cadre_summary(
     units = caller.units_or_none()
     async with state_of(request).database.transaction() as connection:
         last = min(period.last, local_day(caller.now))
-        cadre = await cadre_queries.cadre(connection, staff_code, last)
-        posts = await cadre_queries.posts(connection, staff_code)
+        cadre = await person_queries.cadre(connection, staff_code, last)
+        posts = await person_queries.posts(connection, staff_code)
         within = [top for top in units if any(caller.covers(top, post["unit"]) for post in posts)]
         if cadre is None or not (own or within):
             raise Problem(
@@ -135,7 +135,7 @@ async def cadre_summary(
         kept = sealed.work_in(await sealed.of_cadre(connection, subtree, period, staff_code))
         counts = await _counts(connection, staff_code, subtree, period, caller.now, kept)
         medians = await cadre_queries.median_hours(connection, subtree, period, [staff_code], kept)
-        tied = await cadre_queries.tied_households(connection, staff_code, period)
+        tied = await person_queries.tied_households(connection, staff_code, period)
         return CadreSummary(
             staff_code=staff_code,
             shown_code=cadre["shown_code"],
@@ -145,7 +145,7 @@ async def cadre_summary(
             period=period_out(period),
             **counts,
             median_hours_to_resolve=medians.get(staff_code),
-            checks=await cadre_queries.checks(connection, staff_code, period),
+            checks=await person_queries.checks(connection, staff_code, period),
             contact_households=_tied(tied, "contact"),
             contracted_households=_tied(tied, "contracted"),
             sealed_grids=len(kept.grids),
@@ -161,10 +161,10 @@ async def _counts(
     kept: Kept,
 ) -> dict[str, int]:
     """What a cadre did in a unit: in grids that are sealed as it was sealed."""
-    found = dict(await cadre_queries.of_cadre(connection, staff_code, subtree, period, now))
+    found = dict(await person_queries.of_cadre(connection, staff_code, subtree, period, now))
     if not kept.grids:
         return found
-    taken = await cadre_queries.of_cadre_in(connection, staff_code, kept.grids, period, now)
+    taken = await person_queries.of_cadre_in(connection, staff_code, kept.grids, period, now)
     given = [counts for cadre, _, *counts in kept.work if cadre == staff_code]
     for place, name in enumerate(found):
         found[name] += sum(counts[place] for counts in given) - taken[name]

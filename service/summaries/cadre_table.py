@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from service.kit.database import Connection, Row
 from service.organisation.units import UnitOn
-from service.summaries import cadre_queries, queries, sealed
-from service.summaries.cadre_queries import Wanted
+from service.summaries import cadre_queries, cadre_table_queries, queries, sealed
+from service.summaries.cadre_table_queries import Wanted
 from service.summaries.sealed import NOTHING, Sealed
 from sync_protocol.periods import Period
 
@@ -35,7 +35,7 @@ async def cadre_table(
     """The cadres of a unit, by the tree of a day, the highest first."""
     kept = await sealed.of_period(connection, on, period) if on.shows_seals else NOTHING
     cadres, subtree = kept.cadres, on.subtree
-    table = await cadre_queries.table(connection, subtree, period, now, wanted, cadres)
+    table = await cadre_table_queries.table(connection, subtree, period, now, wanted, cadres)
     medians = await cadre_queries.median_hours(
         connection, subtree, period, [row["staff_code"] for row in table.rows], cadres
     )
@@ -53,7 +53,7 @@ async def _unassigned(
     """What is overdue in nobody's hands, by unit right below."""
     found: dict[str, int] = {}
     if not kept.is_kept:
-        found = await cadre_queries.unassigned(
+        found = await cadre_table_queries.unassigned(
             connection, on.subtree, period, now, on.breakdown, sorted(kept.grids)
         )
     for grid, one in kept.grids.items():

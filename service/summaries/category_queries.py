@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from service.cases.models import IS_COUNTED
 from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Connection, Row
-from service.summaries.queries import but_not, pieces_of
+from service.summaries.count_queries import pieces_of
+from service.summaries.queries import but_not
 from sync_protocol.periods import Period
 
 

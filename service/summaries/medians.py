@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from service.kit.conditions import Breakdown, Subtree
 from service.kit.database import Connection
-from service.summaries import median_queries, queries
+from service.summaries import median_queries, standing_queries
 from service.tallies.bands import bounds_of_band
 from service.tallies.spans import is_tallied
 from sync_protocol.periods import Period
@@ -38,7 +38,7 @@ async def medians(
         if sum(sum(bands.values()) for bands in by_unit.values()) > FEW:
             found[period.name] = await _of_bands(connection, subtree, period, below, by_unit)
         else:
-            hours = await queries.hours_to_resolve(connection, subtree, period, below, ())
+            hours = await standing_queries.hours_to_resolve(connection, subtree, period, below, ())
             found[period.name] = medians_of(hours)
     return found
 

@@ -28,7 +28,7 @@ from service.organisation.units import (
     unit_in_scope,
     unit_on,
 )
-from service.summaries import queries
+from service.summaries import seal_queries
 from service.summaries.answers import Summary
 from service.summaries.routes import PARSE
 from service.summaries.sealing import read_all
@@ -85,9 +85,9 @@ async def seal(
     async with state.database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
         # So that of a grid all seals keep the same.
-        await queries.seal_alone(connection, period.name)
+        await seal_queries.seal_alone(connection, period.name)
         on = unit_on(caller, unit, "period", period)
-        kept = await queries.seal_in_force(connection, unit, period.name)
+        kept = await seal_queries.seal_in_force(connection, unit, period.name)
         if kept is not None:
             raise Problem(
                 ALREADY_DECIDED,
@@ -103,7 +103,7 @@ async def seal(
             reading.transaction(isolation="repeatable_read", readonly=True),
         ):
             found = await read_all(reading, state.settings, on, period, caller.now, log)
-        id = await queries.seal(
+        id = await seal_queries.seal(
             connection,
             unit,
             name,
@@ -111,7 +111,7 @@ async def seal(
             caller.staff_code,
             caller.now,
         )
-        await queries.keep_grids(connection, id, found.grids)
+        await seal_queries.keep_grids(connection, id, found.grids)
         await note(connection, request, caller, "summary-sealed", [unit, period.name], 1)
         answer = await summary(
             share_connection(connection), state.settings, on, period, caller.now, log
@@ -133,15 +133,18 @@ async def unseal(
     period = named_period(PARSE[which][0], name)
     async with state_of(request).database.transaction() as connection:
         await _unit_to_seal(connection, caller, unit)
-        await queries.seal_alone(connection, period.name)
-        kept = await queries.seal_in_force(connection, unit, period.name, lock=True)
+        await seal_queries.seal_alone(connection, period.name)
+        kept = await seal_queries.seal_in_force(connection, unit, period.name, lock=True)
         if kept is None:
             raise Problem(
                 NOT_FOUND, Text("{period} of {unit} is not sealed.", period=name, unit=unit)
             )
-        await queries.lift_seal(connection, kept["id"], caller.staff_code, caller.now, body.reason)
+        await seal_queries.lift_seal(
+            connection, kept["id"], caller.staff_code, caller.now, body.reason
+        )
         await note(connection, request, caller, "summary-unsealed", [unit, period.name], 1)
-        return [SealEntry(**dict(row)) for row in await queries.seals(connection, unit, name)]
+        seals = await seal_queries.seals(connection, unit, name)
+        return [SealEntry(**dict(row)) for row in seals]
 
 
 @router.get(
@@ -156,7 +159,7 @@ async def seals(
     """Every seal that it ever had, the newest first."""
     period = named_period(PARSE[which][0], name)
     async with unit_in_scope(request, caller, unit) as (connection, _):
-        rows = await queries.seals(connection, unit, period.name)
+        rows = await seal_queries.seals(connection, unit, period.name)
         await note(connection, request, caller, "seals", [unit, period.name], len(rows))
         return [SealEntry(**dict(row)) for row in rows]
 

@@ -17,7 +17,7 @@ from service.kit.database import Connection
 from service.loop.counting import KeptCounts
 from service.loop.loop import GridLoop
 from service.organisation.units import UnitOn
-from service.summaries import queries
+from service.summaries import seal_queries
 from service.summaries.answers import SealedPart, SealedWithin, SealOut, Summary
 from service.summaries.cadre_queries import Kept
 from service.summaries.counts import Counts
@@ -160,7 +160,7 @@ async def read(
     """
     above = on.tree.above(on.code, on.day)
     names = list(spans)
-    rows = await queries.seals_around(connection, on.subtree, above, names)
+    rows = await seal_queries.seals_around(connection, on.subtree, above, names)
     found = dict.fromkeys(names, NOTHING)
     if not rows:
         return found
@@ -196,7 +196,7 @@ async def _read(
     grids: dict[str, KeptGrid] = {}
     if whole and (own is None or of_own):
         ids = [seal.id for seal in whole]
-        for row in await queries.sealed_grids(connection, on.subtree, ids):
+        for row in await seal_queries.sealed_grids(connection, on.subtree, ids):
             grids[row["grid"]] = msgspec.json.decode(row["kept"], type=KeptGrid)
     return Sealed(own, over, below, grids)
 
@@ -219,7 +219,7 @@ async def within(
     if not every:
         return {}
     above = on.tree.above(on.code, on.day)
-    rows = await queries.seals_within(connection, on.subtree, above, every)
+    rows = await seal_queries.seals_within(connection, on.subtree, above, every)
     seals = [SealedWithin(**dict(row)) for row in rows]
     return {
         name: [seal for seal in seals if seal.period in spans] for name, spans in inside.items()
@@ -233,7 +233,7 @@ async def of_cadre(
     name = named_alike(period).name
     if kind_of(name) not in ("week", "month"):
         return {}
-    rows = await queries.sealed_grids_of_cadre(connection, subtree, name, staff_code, period)
+    rows = await seal_queries.sealed_grids_of_cadre(connection, subtree, name, staff_code, period)
     return {row["grid"]: msgspec.json.decode(row["kept"], type=KeptGrid) for row in rows}
 
 

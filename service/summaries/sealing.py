@@ -13,12 +13,13 @@ from service.kit.database import Connection, share_connection
 from service.kit.settings import Settings
 from service.loop.loop import counts_of, dues_of, grid_loops
 from service.organisation.units import UnitOn
-from service.summaries import cadre_queries, queries
+from service.summaries import cadre_queries, seal_queries
 from service.summaries import sealed as seals
 from service.summaries.answers import Summary
 from service.summaries.counts import Counts
+from service.summaries.numbers import add_duties, add_hours, numbers
 from service.summaries.sealed import CadreWork, KeptGrid
-from service.summaries.summary import add_duties, add_hours, numbers, summary
+from service.summaries.summary import summary
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.rules import Rules
 from sync_protocol.periods import Period
@@ -58,7 +59,7 @@ async def _grids(
     ]
     await add_hours(connection, subtree, _BY_GRID, period, counted)
     await add_duties(connection, subtree, _BY_GRID, period, counted)
-    rows = await queries.all_grids(connection, subtree)
+    rows = await seal_queries.all_grids(connection, subtree)
     there = [row for row in rows if on.tree.grids([row["code"]], period.first, period.last).total]
     grids = on.tree.grids((row["code"] for row in there), period.first, period.last)
     rules = Rules(settings, on.tree, await current_reference_data(connection))

@@ -26,7 +26,7 @@ from service.organisation.units import (
 from service.summaries import queries, sealed
 from service.summaries.answers import SealedWithin, Totals
 from service.summaries.counts import Counts
-from service.summaries.summary import Shown, shown_of_each
+from service.summaries.numbers import Shown, shown_of_each
 from sync_protocol.periods import FIRST_YEAR, LAST_YEAR, around, previous
 from sync_protocol.texts import Text
 

@@ -8,7 +8,7 @@ from datetime import date
 from service.kit.bounded import bounded
 from service.kit.conditions import Subtree
 from service.kit.database import Connection, Row
-from service.summaries.queries import pieces_of
+from service.summaries.count_queries import pieces_of
 from service.ties.queries import EVERY_TIE
 from sync_protocol.periods import Period
 

@@ -1,8 +1,13 @@
-"""Which passwords are refused because others would try them first."""
+"""Which passwords are refused because others would try them first, and how they are kept."""
+
+import subprocess
+import sys
 
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
-from service.identity.passwords import is_weak, refuse_weak
+from service.identity.passwords import Passwords, is_weak, refuse_weak
 from service.kit.errors import Problem
 
 KNOWN = ["W150202100200001-1", "孟和巴特尔", "13947212345"]
@@ -84,3 +89,19 @@ def test_the_refusal_says_the_rule_in_force() -> None:
 )
 def test_no_password_breaks_the_estimate(password: str) -> None:
     assert is_weak(password, KNOWN) in (True, False)
+
+
+def test_passwords_are_hashed_by_argon2id_as_owasp_says() -> None:
+    # In a process of its own: tests have a hasher that is quick.
+    said = "from service.identity.passwords import hasher; print(hasher.hash('paper tram onion'))"
+    made = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert made.stdout.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_a_hash_by_older_parameters_is_right_and_made_anew() -> None:
+    older = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=8, parallelism=1),))
+    right, newer = await Passwords().verify("paper tram onion", older.hash("paper tram onion"))
+    assert right
+    assert newer is not None
+    assert await Passwords().verify("paper tram onion", newer) == (True, None)
+    assert await Passwords().verify("another", newer) == (False, None)

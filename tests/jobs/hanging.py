@@ -1,7 +1,12 @@
-"""A process that begins a job and never ends it: `python -m tests.jobs.hanging`."""
+"""A process that begins jobs and never ends one: `python -m tests.jobs.hanging`; with `kill` as an
+argument it kills itself at the first.
+"""
 
 import asyncio
-from datetime import UTC, datetime
+import os
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
 
 from service.jobs.kinds import Job, JobKind
 from service.jobs.runner import Runner
@@ -12,6 +17,8 @@ from service.kit.settings import Settings
 async def hang(job: Job) -> None:
     """Says that the job has begun, and does nothing more."""
     print(job.id, flush=True)
+    if "kill" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.Event().wait()
 
 
@@ -20,7 +27,7 @@ async def main() -> None:
     settings = Settings()
     pool = await open_pool(str(settings.database_url), 4)
     runner = Runner(
-        (JobKind("test", hang, max_concurrency=1),),
+        (JobKind("test", hang, max_concurrency=1, delay=lambda _: timedelta(0)),),
         Database(pool),
         settings,
         lambda: datetime.now(UTC),

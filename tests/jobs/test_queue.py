@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.background import kinds
+from service.jobs.clearing import CLEAR
 from service.jobs.kinds import Job
 from service.jobs.queue import add
 from service.jobs.runner import Runner
@@ -122,6 +124,37 @@ async def test_what_failed_for_good_is_listed_without_its_message_and_tried_agai
     assert "No job has failed." in none.output
 
 
+async def test_failures_of_work_that_comes_again_are_one_and_tried_again_with_what_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Done(failures=4)
+    kind = a_kind(done, attempts=1)
+    last = "SELECT id FROM job WHERE status = 'failed'"
+    variables = {"DATABASE_URL": world.state.settings.database_url, "TRUST_CLOCK": "1"}
+
+    async def fail() -> None:
+        await added(world, kind, key="every")
+        await runner_of(world, kind).drain()
+
+    await fail()
+    await fail()
+    again = await run_command(monkeypatch, ["jobs", "retry", "--all"], variables)
+    assert again.exit_code == 0, again.output
+    await runner_of(world, kind).drain()
+    assert len(await world.fetch(last)) == 1
+    await fail()
+    await added(world, CLEAR)
+    await runner_of(world, CLEAR).drain()
+    assert len(await world.fetch(last)) == 1
+    await added(world, kind, key="every")
+    again = await run_command(monkeypatch, ["jobs", "retry", "--all"], variables)
+    assert again.exit_code == 0, again.output
+    assert await world.fetch(last) == []
+    await runner_of(world, kind).drain()
+    assert len(done.jobs) == 5
+    assert await world.fetch("SELECT FROM job") == []
+
+
 async def test_failed_jobs_that_nobody_wants_are_deleted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,22 +225,27 @@ async def test_a_job_of_a_process_that_ends_goes_on_in_another(world: World) -> 
     assert [job.id for job in done.jobs] == [number]
 
 
+async def a_process(world: World, *arguments: str) -> asyncio.subprocess.Process:
+    """A process of its own that begins jobs, see `hanging`."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.jobs.hanging", *arguments),
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "GRIDLOOP_DATABASE_URL": str(world.state.settings.database_url),
+            "GRIDLOOP_JOB_TIMEOUT_SECONDS": "1",
+        },
+        stdout=subprocess.PIPE,
+    )
+
+
 async def test_a_job_of_a_process_that_was_killed_is_taken_up_by_another(world: World) -> None:
     settings = world.state.settings.model_copy(update={"job_timeout_seconds": 1.0})
     done = Done()
     kind = a_kind(done, max_concurrency=1)
     [number] = await added(world, kind)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.jobs.hanging"),
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "PYTHONPATH": str(ROOT),
-            "GRIDLOOP_DATABASE_URL": str(settings.database_url),
-            "GRIDLOOP_JOB_TIMEOUT_SECONDS": "1",
-        },
-        stdout=subprocess.PIPE,
-    )
+    process = await a_process(world)
     assert process.stdout is not None
     try:
         begun = await asyncio.wait_for(process.stdout.readline(), 60)
@@ -219,6 +257,42 @@ async def test_a_job_of_a_process_that_was_killed_is_taken_up_by_another(world: 
     assert job["status"] == "picked"
     runner = Runner((kind,), world.state.database, settings, world.clock.now)
     await until_done(runner, done)
+    assert [job.id for job in done.jobs] == [number]
+    assert await world.fetch("SELECT FROM job") == []
+
+
+async def test_a_job_that_kills_its_process_fails_after_its_attempts_and_is_run_when_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Done()
+    kind = a_kind(done, attempts=2, max_concurrency=1)
+    [number] = await added(world, kind)
+    settings = world.state.settings.model_copy(update={"job_timeout_seconds": 1.0})
+    for broken_off in range(2):
+        process = await a_process(world, "kill")
+        assert process.stdout is not None
+        assert int(await asyncio.wait_for(process.stdout.readline(), 60)) == number
+        assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+        assert await world.fetch("SELECT status::text, begun, broken_off FROM job") == [
+            ("picked", True, broken_off)
+        ]
+        await world.fetch("UPDATE job SET heartbeat = now() - interval '1 hour'")
+    runner = Runner((kind,), world.state.database, settings, world.clock.now)
+    task = asyncio.create_task(runner.run(start_s=0))
+    async with asyncio.timeout(30):
+        while not await world.fetch("SELECT FROM job WHERE status = 'failed'"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await runner.stop(task)
+    assert done.jobs == []
+    variables = {"DATABASE_URL": world.state.settings.database_url, "TRUST_CLOCK": "1"}
+    listed = await run_command(monkeypatch, ["jobs", "list"], variables)
+    assert "killed or ran out of memory" in " ".join(listed.output.replace("│", " ").split())
+    figures = (await world.client.get("/metrics")).text
+    assert 'gridloop_jobs{job="test",state="failed"} 1.0' in figures
+    assert 'gridloop_jobs_broken_off_total{job="test"}' in figures
+    again = await run_command(monkeypatch, ["jobs", "retry", str(number)], variables)
+    assert again.exit_code == 0, again.output
+    await runner_of(world, kind).drain()
     assert [job.id for job in done.jobs] == [number]
     assert await world.fetch("SELECT FROM job") == []
 

@@ -11,7 +11,7 @@ from service.jobs.results import PART_BYTES
 from simulator.places import SUPERVISOR
 from sync_protocol.ids import uuid7
 from tests.jobs.builders import a_kind, added, runner_of
-from tests.world import SECRETARY, World
+from tests.world import SECRETARY, WORKER, World
 
 CONTENT = "苏和".encode() * (PART_BYTES // 2)
 
@@ -125,3 +125,47 @@ async def test_results_are_cleared_after_a_day(world: World) -> None:
         await runner_of(world, CLEAR).drain()
         assert (await world.get(f"/v1/jobs/{id}")).status_code == status
     assert await world.fetch("SELECT FROM job_result_part") == []
+
+
+async def test_what_was_made_goes_with_an_erasure_and_what_is_being_made_is_made_anew(
+    world: World,
+) -> None:
+    made, phone = a_kind(make), world.wire()
+    house = phone.new_id()
+    await phone.send(phone.mutation(1, "household", id=house, fields={"head_name": "苏和"}))
+    read, go_on, texts = asyncio.Event(), asyncio.Event(), ["苏和", "（已删除）"]
+
+    async def work(job: Job) -> None:
+        assert job.result is not None
+        text = texts.pop(0)
+        read.set()
+        await go_on.wait()
+
+        async def content() -> AsyncIterator[bytes]:
+            yield text.encode()
+
+        await job.result.keep("台账.csv", "text/csv", content())
+
+    for reason, path in (("离职", f"/v1/cadres/{WORKER}"), ("申请", f"/v1/households/{house}")):
+        world.clock.forward(seconds=1)
+        done = await asked(world, made)
+        await runner_of(world, made).drain()
+        if "households" in path:
+            slow = a_kind(work, name="slow")
+            world.clock.forward(seconds=1)
+            late = await asked(world, slow)
+            draining = asyncio.create_task(runner_of(world, slow).drain())
+            await read.wait()
+        answer = await world.post(f"{path}/erasure", {"reason": reason}, "admin")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["removed"]["results of jobs"] >= 1
+        assert (await world.get(f"/v1/jobs/{done}/content")).status_code == 409
+        assert (await world.get(f"/v1/jobs/{done}")).json()["state"] == "failed"
+    assert await world.fetch("SELECT FROM job_result_part") == []
+    go_on.set()
+    await draining
+    assert (await world.get(f"/v1/jobs/{late}/content")).text == "（已删除）"
+    # Made after the erasure, it stays when the same is asked for again.
+    again = await world.post(f"/v1/households/{house}/erasure", {"reason": "申请"}, "admin")
+    assert again.json()["repeated"] is True
+    assert (await world.get(f"/v1/jobs/{late}/content")).text == "（已删除）"

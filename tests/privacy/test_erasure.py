@@ -208,9 +208,16 @@ async def test_no_column_of_any_table_holds_a_trace_of_an_erased_household(world
         for text in TEXTS
         if text not in before and text != "迟到的号码" and text != "找苏和本人"
     ] == []
+    await world.fetch(
+        "INSERT INTO import_key (id, scope, blind, household, content)"
+        " VALUES (gen_random_uuid(), '#', '\\x00', $1::text::uuid, '\\x00')",
+        told.house,
+    )
     done = await erase_house(world, told.house)
     after = await everything_decrypted(world)
     assert [text for text in TEXTS if text in after] == []
+    assert done["removed"]["values of imports"] >= 1
+    assert done["labels"].keys() == done["removed"].keys()
     assert (
         done["removed"]["households"]
         == done["removed"]["visits"]
