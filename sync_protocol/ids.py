@@ -44,6 +44,9 @@ def server_device_id(staff_code: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"server_device:{staff_code}"))
 
 
+_SYSTEM = random.SystemRandom()
+
+
 def uuid7(ms: int, randomness: random.Random) -> str:
     """A UUIDv7 (RFC 9562): `ms` Unix milliseconds, then 74 random bits from `randomness`."""
     value = (ms & 0xFFFF_FFFF_FFFF) << 80
@@ -54,7 +57,7 @@ def uuid7(ms: int, randomness: random.Random) -> str:
 
 def new_uuid7(moment: datetime) -> str:
     """A new UUIDv7 of a timezone-aware moment."""
-    return uuid7(int(moment.timestamp() * 1000), random.SystemRandom())
+    return uuid7(int(moment.timestamp() * 1000), _SYSTEM)
 
 
 def is_uuid(text: object) -> bool:

@@ -35,6 +35,9 @@ from service.writes import timelines
 from sync_protocol.texts import Text, text_of
 
 T = TypeVar("T")
+# At most, and no more than are needed: an import has one for its lock, one for each group of
+# villages that is being written, one to compare the next, and one to say how far it is.
+_CONNECTIONS = 5
 log = logging.getLogger("gridloop")
 
 # The database of the demo in its data folder.
@@ -226,7 +229,7 @@ async def with_database(
     await reach(str(settings.database_url), SERVICE)
     if owner and settings.owner_database_url is not None:
         await reach(settings.owner_database_url, OWNER)
-    pool = await open_pool(str(settings.database_url), 2, init=timelines.note_timeline)
+    pool = await open_pool(str(settings.database_url), _CONNECTIONS, init=timelines.note_timeline)
     try:
         database = Database(pool, look_first=refuse_too_new)
         right = partial(refuse_wrong_clock, settings=settings) if clock else None

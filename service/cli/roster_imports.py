@@ -25,6 +25,7 @@ from service.kit.database import Database
 from service.kit.localization import language_of_the_terminal
 from service.kit.now import utc_now
 from service.kit.settings import Settings
+from service.runtime.memory import seldom_look_for_garbage
 from sync_protocol.periods import in_minutes, local_day
 from sync_protocol.texts import Text
 
@@ -137,6 +138,7 @@ def roster_import(
                 asked = runs.Asked(as_ or OPERATOR, units, options, contents)
                 return await _carry_out(database, settings, asked, show, hear)
 
+            seldom_look_for_garbage()
             try:
                 id, state, report = run(settings, work, keys=True)
             finally:

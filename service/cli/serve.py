@@ -31,14 +31,13 @@ from service.kit.now import utc_now
 from service.kit.settings import Settings
 from service.kit.settings_reading import read_settings
 from service.runtime.leftovers import own_folder, temporary_files_in
+from service.runtime.memory import seldom_look_for_garbage
 from service.runtime.reuseport import AddressTaken, Processes, Workers, can_spread
 from service.runtime.stopping import Stopped, follow_first_process
 from sync_protocol.texts import Text, text_of
 
 log = logging.getLogger("gridloop")
 commands = typer.Typer()
-
-_GARBAGE_AFTER = 100_000  # more than the objects that come and go with a full house
 
 
 @commands.command()
@@ -154,11 +153,7 @@ def served_app() -> LoadShedding:
     logs.install(settings.log_level)
     app = create_app(settings, utc_now)
     app.add_middleware(Forwarded, proxies_from(settings.proxies), app.state.unnamed_proxies)
-    # What is there now stays: looking for garbage in it again and again would cost every phone a
-    # little.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER, 20, 50)
+    seldom_look_for_garbage()
     gc.enable()
     limits = Limits(connections=room_for_files(settings.max_connections))
     return LoadShedding(

@@ -5,24 +5,27 @@ edited since is overwritten when it goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from service.imports import keys, known_queries, queries, roster_queries, sheet_check
+from service.imports.comparing import changes_of, compared_again
 from service.imports.encryption_places import effect_place
 from service.imports.household_checking import HouseholdChange, HouseholdCheck
-from service.imports.plan import Plan
+from service.imports.keys import Key
+from service.imports.plan import Group, Plan
 from service.imports.queries import Effect
 from service.imports.row_faults import Faults, Where
-from service.imports.row_file import Row
 from service.imports.sheet_check import Change, World
 from service.kit.database import Connection
+from service.kit.encryption import Undecrypted
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.organisation import change_queries
+from service.writes.server_writes import Numbers
 from sync_protocol.ids import new_uuid7
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from service.imports.runs import Run
 
 _TRIES = 5
-_Villages = Mapping[str, Sequence[tuple[int, Row]]]
 
 
 async def apply(run: "Run", plan: Plan) -> None:
@@ -40,60 +42,64 @@ async def apply(run: "Run", plan: Plan) -> None:
     await _apply_set(run, plan.world, "unit", plan.units, _write_units)
     await _apply_set(run, plan.world, "person", plan.people, _write_people)
     await _apply_set(run, plan.world, "post", plan.posts, _write_posts)
-    done, total = 0, plan.spool.count("households")
+    await _write_all(run, plan)
+
+
+async def _write_all(run: "Run", plan: Plan) -> None:
+    """Writes the households; where nobody else needs the database, several groups of villages at
+    the same time.
+    """
     # Faults were told of when all was checked.
     check = HouseholdCheck(plan.world, Faults(), plan.repeated)
-    written: asyncio.Task[None] | None = None
+    done, total = 0, plan.spool.count("households")
+    writing: set[asyncio.Task[int]] = set()
     try:
-        for rows in plan.groups(run.pace.compared):
-            # Compared while those before are written, where nobody else needs the database.
-            changes = await _compared(run, plan, check, rows)
-            if written is not None:
-                await written
-            done += sum(map(len, rows.values()))
-            written = asyncio.create_task(_write(run, plan, check, rows, changes, (done, total)))
-            if not run.pace.ahead:
-                await written
-        if written is not None:
-            await written
+        for number, group in enumerate(plan.groups(run.pace.compared)):
+            changes = await changes_of(run, plan, check, number, group)
+            writing.add(asyncio.create_task(_write(run, plan, check, group, changes)))
+            while len(writing) >= run.pace.at_once:
+                done += await _first(writing)
+                await run.tell("households", done, total)
+        while writing:
+            done += await _first(writing)
+        await run.tell("households", done, total)
     finally:
-        if written is not None and not written.done():
-            written.cancel()
-            await asyncio.gather(written, return_exceptions=True)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
 
 
-async def _compared(
-    run: "Run", plan: Plan, check: HouseholdCheck, rows: _Villages
-) -> list[HouseholdChange]:
-    """What there is to write of villages, in order of grid."""
-    async with run.database.reading() as connection:
-        villages = await run.villages(connection, plan.world, rows)
-    changes: list[HouseholdChange] = []
-    for code, some in rows.items():
-        changes += await check.village(some, villages[code], run.pace)
-    wanted = [c for c in changes if c.what != sheet_check.UNCHANGED or c.new_keys]
-    return sorted(wanted, key=lambda change: change.grid)
+async def _first(writing: set["asyncio.Task[int]"]) -> int:
+    """Waits until some of the groups that are being written are; how many rows those have."""
+    ended, _ = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
+    writing -= ended
+    return sum([task.result() for task in ended])
 
 
 async def _write(
     run: "Run",
     plan: Plan,
     check: HouseholdCheck,
-    rows: _Villages,
+    group: Group,
     changes: Sequence[HouseholdChange],
-    place: tuple[int, int],
-) -> None:
+) -> int:
     """Writes the households of villages; those that somebody has edited since they were compared
-    are compared again. `place`: how far that brings it.
+    are compared again. How many rows they have.
     """
     for _ in range(_TRIES):
+        if not changes:
+            break
         stale = 0
+        numbers = await run.reserve(len(changes))
+        added: set[bytes] = set()
         for start in range(0, len(changes), run.pace.together):
-            stale += await write_part(run, changes[start : start + run.pace.together])
+            some = changes[start : start + run.pace.together]
+            stale += await write_part(run, some, numbers.behind(start), added)
+            added.update(key.digest for change in some for key in change.new_keys)
         if not stale:
             break
-        changes = await _compared(run, plan, check, rows)
-    await run.tell("households", *place)
+        changes = await compared_again(run, plan, check, group)
+    return sum(group.values())
 
 
 async def _apply_set(
@@ -198,18 +204,27 @@ async def _write_posts(
     await roster_queries.write_posts(connection, new, ended, now)
 
 
-async def write_part(run: "Run", changes: Sequence[HouseholdChange]) -> int:
-    """Writes households of some grids; returns how many somebody has edited since."""
+async def write_part(
+    run: "Run", changes: Sequence[HouseholdChange], numbers: Numbers, added: Set[bytes]
+) -> int:
+    """Writes households of some grids, with numbers that are reserved for them; returns how many
+    somebody has edited since. `added`: the digests of the keys of those that were written before
+    in the same villages.
+    """
 
     async def one() -> int:
         async with run.database.transaction() as connection:
-            return await _write_households(run, connection, changes)
+            return await _write_households(run, connection, changes, numbers, added)
 
     return await run.pace.transaction(one)
 
 
 async def _write_households(
-    run: "Run", connection: Connection, changes: Sequence[HouseholdChange]
+    run: "Run",
+    connection: Connection,
+    changes: Sequence[HouseholdChange],
+    numbers: Numbers,
+    added: Set[bytes],
 ) -> int:
     cipher = await cipher_of(connection, run.settings)
     grids = {c.grid for c in changes} | {c.household.grid for c in changes if c.household}
@@ -217,6 +232,7 @@ async def _write_households(
     known = [c.household.id for c in changes if c.household is not None]
     stand = await known_queries.revs_of(connection, known) if known else {}
     done = await queries.done_already(connection, run.id, "household", known) if known else set()
+    indexes, taken = await _indexes_of(connection, cipher, changes)
     now = run.now()
     written: list[tuple[HouseholdChange, Mutation]] = []
     new_keys: list[keys.StoredKey] = []
@@ -232,13 +248,18 @@ async def _write_households(
         ):
             stale += 1
             continue
+        # Of two households with one head and address the second does without that key.
+        if any(key.digest in taken and key.digest not in added for key in change.new_keys):
+            stale += 1
+            continue
         if household is not None:
             seen.add(household.id)
         id = household.id if household is not None else new_uuid7(now)
-        new_keys += [keys.stored(cipher, key, id) for key in change.new_keys]
+        new_keys += [keys.stored(cipher, key, id, indexes[key.digest]) for key in change.new_keys]
         if change.what != sheet_check.UNCHANGED:
             written.append((change, mutation_of(change, id)))
-    verdicts = await run.write(connection, [mutation for _, mutation in written], now)
+    mutations = [mutation for _, mutation in written]
+    verdicts = await run.write(connection, mutations, now, numbers)
     effects = []
     for (change, mutation), verdict in zip(written, verdicts, strict=True):
         if verdict.outcome == "held":
@@ -248,6 +269,26 @@ async def _write_households(
     await known_queries.add_keys(connection, new_keys)
     await queries.add_effects(connection, run.id, effects)
     return stale
+
+
+async def _indexes_of(
+    connection: Connection, cipher: FieldCipher, changes: Sequence[HouseholdChange]
+) -> tuple[dict[bytes, bytes], set[bytes]]:
+    """The indexes of the new keys by which they are to be found, by their digests; and the digests
+    of those that are some household's by now.
+    """
+    found: dict[bytes, bytes] = {}
+    wanted: dict[bytes, Key] = {}
+    for change in changes:
+        for key in change.new_keys:
+            every = keys.indexes(cipher.keyring, key)
+            found[key.digest] = every[0]
+            wanted.update(dict.fromkeys(every, key))
+    if not wanted:
+        return {}, set()
+    scopes = [key.scope for key in wanted.values()]
+    there = await known_queries.by_indexes(connection, scopes, [*wanted])
+    return found, {wanted[index].digest for index, _ in there}
 
 
 def _note_held(run: "Run", change: HouseholdChange, verdict: Verdict) -> None:
@@ -268,7 +309,8 @@ def _household_effect(
             "grid": change.household.grid,
             "rev": change.household.rev,
             "deleted": change.household.deleted,
-            "fields": before,
+            # What nobody can read is not given back either: it would come as the marker.
+            "fields": {n: v for n, v in before.items() if not isinstance(v, Undecrypted)},
         }
         place = effect_place(run.id, "household", id)
         sealed = cipher.encrypt_bytes(place, msgspec.json.encode(body))

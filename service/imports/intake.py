@@ -1,7 +1,7 @@
 """Takes files in: finds their sheets and headers, cleans their cells, and spools their rows."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,9 @@ from sync_protocol.texts import Word, stored
 # Rows above the headers: a title, the unit, the day.
 _HEADER_WITHIN = 10
 _PIECE = 10  # rows between two turns of others
+_REMEMBERED = 500  # cells of a column
+# The columns of people.
+_NAMING = ("staff_code", "contact_member", "lead_member")
 _MASKABLE = frozenset({"phone", "address"})
 # What was lost before it could be read: no text to compare with what is here.
 _UNREAD = frozenset({"value-missing", "number-rounded", "text-long"})
@@ -41,13 +44,15 @@ class Told(msgspec.Struct):
 
 class _Place(NamedTuple):
     """A column of a sheet: where its cells stand in a row, what reads them, and what it is called
-    there.
+    there. `read`: what the cells of late meant, for many say the same: their values, and their
+    texts where those are written otherwise.
     """
 
     column: Column
     at: int
     clean: Clean
     title: str
+    read: dict[Cell, tuple[Any, str | None]]
 
 
 class _Reading:
@@ -127,9 +132,7 @@ class Intake:
             return
         if reading.layout.missing:
             return
-        cells = row.cells
-        first = next((text for cell in cells if (text := str(cell or "").strip())), "")
-        if first.startswith(EXAMPLE):
+        if _first_text(row.cells).startswith(EXAMPLE):
             reading.told.examples += 1
             return
         if self._left <= 0:
@@ -149,7 +152,7 @@ class Intake:
         reading.layout = layout
         columns = SHEETS[layout.sheet].by_name
         reading.places = [
-            _Place(columns[name], place, self._words.clean(columns[name]), layout.titles[place])
+            _Place(columns[name], place, self._words.clean(columns[name]), layout.titles[place], {})
             for name, place in layout.columns.items()
         ]
         reading.told.sheet = layout.sheet
@@ -165,28 +168,32 @@ class Intake:
             self._faults.add(where, "column-missing", column.header.zh, header=header)
 
     def _take_row(self, reading: _Reading, layout: Layout, read: RowRead) -> None:
-        where = reading.where._replace(row=read.number)
+        where = Where(reading.where.file, reading.where.sheet, read.number)
         row = Row(where.file, where.sheet, where.row, {})
-        count = len(read.cells)
+        values, cells = row.values, read.cells
+        count = len(cells)
         for place in reading.places:
-            cell: Cell = read.cells[place.at] if place.at < count else None
-            if place.column.required or (cell is not None and cell != ""):
+            cell: Cell = cells[place.at] if place.at < count else None
+            # Of other types `True` and `1` would be found in the same place.
+            known = place.read.get(cell) if type(cell) is str or type(cell) is float else None
+            if known is not None:
+                values[place.column.name], given = known
+                if given is not None:
+                    row.given[place.column.name] = given
+            elif place.column.required or (cell is not None and cell != ""):
                 self._take_cell(row, where, place, cell)
-        sheet, values = layout.sheet, row.values
-        self.named.update(
-            values[name]
-            for name in ("staff_code", "contact_member", "lead_member")
-            if values.get(name)
-        )
+        for name in _NAMING:
+            if values.get(name):
+                self.named.add(values[name])
         grid = values.get("grid", "")
         number = own = None
-        if sheet == "households":
+        if layout.sheet == "households":
             self.lost_rows = self.lost_rows or not grid
             if values.get("household_no"):
                 number = keys.of_number(values["household_no"]).digest
             if values.get("id"):
                 own = keys.of_id(values["id"]).digest
-        self._spool.add(sheet, row, grid, number, own)
+        self._spool.add(layout.sheet, row, grid, number, own)
 
     def _take_cell(self, row: Row, where: Where, place: _Place, cell: Cell) -> None:
         column = place.column
@@ -203,8 +210,13 @@ class Intake:
                 row.masked[column.name] = text
                 return
             value = row.values[column.name] = place.clean(text)
+            given = None
             if value != text:
-                row.given[column.name] = text
+                given = row.given[column.name] = text
+            if type(cell) is str or type(cell) is float:
+                if len(place.read) >= _REMEMBERED:
+                    place.read.clear()
+                place.read[cell] = value, given
         except Wrong as wrong:
             if column.is_free and text and wrong.kind not in _UNREAD:
                 row.values[column.name] = text
@@ -213,3 +225,10 @@ class Intake:
                 return
             row.bad = True
             self._faults.wrong(where, column, text, wrong, place.title)
+
+
+def _first_text(cells: Sequence[Cell]) -> str:
+    for cell in cells:
+        if cell and (text := str(cell).strip()):
+            return text
+    return ""

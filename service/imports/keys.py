@@ -90,10 +90,13 @@ class StoredKey(NamedTuple):
     content: bytes
 
 
-def stored(cipher: FieldCipher, key: Key, household: str) -> StoredKey:
-    """A key as it is kept, by the newest master key."""
+def stored(cipher: FieldCipher, key: Key, household: str, index: bytes | None = None) -> StoredKey:
+    """A key as it is kept, by the newest master key. `index`: the first of its `indexes`, where
+    that is at hand.
+    """
     content = cipher.encrypt_bytes(place_of(key.scope, household), key.content.encode())
-    return StoredKey(key.scope, cipher.keyring.blind_index(key.digest), household, content)
+    index = index or cipher.keyring.blind_index(key.digest)
+    return StoredKey(key.scope, index, household, content)
 
 
 def opened(cipher: FieldCipher, row: StoredKey) -> Key | None:
@@ -103,5 +106,5 @@ def opened(cipher: FieldCipher, row: StoredKey) -> Key | None:
 
 
 def indexes(keyring: Keyring, key: Key) -> list[bytes]:
-    """Every index under which a key may be stored."""
+    """Every index under which a key may be stored, that of the newest master key first."""
     return keyring.blind_indexes(key.digest)

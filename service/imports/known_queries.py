@@ -74,10 +74,11 @@ async def by_indexes(
 ) -> list[tuple[bytes, str]]:
     """The households of keys: blind index and id. `scopes` beside `indexes`."""
     rows = await connection.fetch(
-        "SELECT k.blind, k.household::text FROM unnest($1::text[], $2::bytea[]) AS w(scope, blind)"
-        " JOIN import_key k USING (scope, blind)",
-        list(scopes),
-        list(indexes),
+        "SELECT k.blind, k.household::text FROM unnest($1::text::text[], $2::text::text[])"
+        " AS w(scope, hex) JOIN import_key k ON k.scope = w.scope"
+        " AND k.blind = decode(w.hex, 'hex')",
+        text_array(scopes),
+        array(index.hex() for index in indexes),
     )
     return [(row["blind"], row["household"]) for row in rows]
 
@@ -110,6 +111,16 @@ async def living_in(connection: Connection, ranges: Sequence[Range]) -> list[str
         *bounds(ranges),
     )
     return [row["id"] for row in rows]
+
+
+async def heads(connection: Connection, ranges: Sequence[Range]) -> dict[str, int]:
+    """The revisions of grids in these ranges, of those in which anything was written."""
+    rows = await connection.fetch(
+        "SELECT c.grid, c.rev FROM unnest($1::text[], $2::text[]) AS t(low, high)"
+        " JOIN counter c ON c.grid >= t.low AND c.grid < t.high WHERE c.rev > 0",
+        *bounds(ranges),
+    )
+    return {row["grid"]: row["rev"] for row in rows}
 
 
 async def revs_of(
@@ -160,13 +171,14 @@ async def add_keys(connection: Connection, keys: Sequence[StoredKey]) -> None:
     """Keeps keys; one that is another's by now stays that one's."""
     await connection.execute(
         "INSERT INTO import_key (id, scope, blind, household, content)"
-        " SELECT gen_random_uuid(), k.*"
-        " FROM unnest($1::text::text[], $2::bytea[], $3::text::uuid[], $4::bytea[]) AS k"
+        " SELECT gen_random_uuid(), k.scope, decode(k.blind, 'hex'), k.household,"
+        " decode(k.content, 'hex') FROM unnest($1::text::text[], $2::text::text[],"
+        " $3::text::uuid[], $4::text::text[]) AS k(scope, blind, household, content)"
         " ON CONFLICT DO NOTHING",
         text_array(key.scope for key in keys),
-        [key.blind for key in keys],
+        array(key.blind.hex() for key in keys),
         array(key.household for key in keys),
-        [key.content for key in keys],
+        array(key.content.hex() for key in keys),
     )
 
 

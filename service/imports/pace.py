@@ -19,6 +19,9 @@ _REST = 2.0
 # Households of one transaction: the phones of their grids wait for so long.
 _TOGETHER = 20
 _TOGETHER_ALONE = 500
+# Groups of households that are written at the same time: while PostgreSQL works for one of them,
+# this process does for another.
+_AT_ONCE_ALONE = 2
 # Households that are compared together with what is known.
 _COMPARED = 200
 _COMPARED_ALONE = 1_000
@@ -26,15 +29,15 @@ _COMPARED_ALONE = 1_000
 
 class Pace:
     """The pace of an import. `together`: how many households one transaction writes;
-    `compared`: about how many are compared together with what is known; `ahead`: whether some are
-    compared while others are written.
+    `compared`: about how many are compared together with what is known, and written one part after
+    the other; `at_once`: how many such groups are written at the same time.
     """
 
     def __init__(self, gently: bool) -> None:
         self._gently = gently
         self._since = monotonic()
         self.together = _TOGETHER if gently else _TOGETHER_ALONE
-        self.ahead = not gently
+        self.at_once = 1 if gently else _AT_ONCE_ALONE
         self.compared = _COMPARED if gently else _COMPARED_ALONE
 
     async def breathe(self) -> None:

@@ -1,6 +1,6 @@
 """What an import would do: its units, people and posts, and the first items for its report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from service.imports import checking, sheet_check, unit_checking
 from service.imports.household_checking import HouseholdChange, HouseholdCheck
@@ -9,6 +9,10 @@ from service.imports.row_faults import Faults, masked_name
 from service.imports.row_file import Row, Spool
 from service.imports.sheet_check import Change, SheetCounts, World
 from sync_protocol.texts import stored
+
+# Villages that are handled together, each with how many rows it has.
+Group = Mapping[str, int]
+Rows = Sequence[tuple[int, Row]]
 
 
 class Plan:
@@ -51,20 +55,22 @@ class Plan:
             "households", lambda grid: self.world.parent(grid) or "" if grid else ""
         )
 
-    def groups(self, households: int) -> Iterator[dict[str, list[tuple[int, Row]]]]:
-        """The rows of households by village: some villages at a time, so that they have about so
-        many rows together, and one at least.
+    def groups(self, households: int) -> Iterator[Group]:
+        """The villages of households, some at a time, so that they have about so many rows
+        together, and one at least; always the same for the same rows.
         """
-        group: dict[str, list[tuple[int, Row]]] = {}
-        count = 0
+        group: dict[str, int] = {}
         for code, rows in self.spool.villages("households"):
-            if group and count + rows > households:
+            if group and sum(group.values()) + rows > households:
                 yield group
-                group, count = {}, 0
-            group[code] = [*self.spool.rows("households", code)]
-            count += rows
+                group = {}
+            group[code] = rows
         if group:
             yield group
+
+    def rows(self, group: Group) -> dict[str, Rows]:
+        """The rows of villages, by village."""
+        return {code: [*self.spool.rows("households", code)] for code in group}
 
     def note(self, changes: Sequence[HouseholdChange]) -> None:
         """Notes the first households that change, each by its id, or by the row if it is new."""

@@ -141,6 +141,18 @@ async def unfinished(connection: Connection) -> list[Row]:
     )
 
 
+async def was_another_at_work(connection: Connection, id: str) -> bool:
+    """Whether another import has been carried out since one began, or is being carried out."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM roster_import o JOIN roster_import i ON i.id = $1"
+        " WHERE o.id <> i.id AND o.begun_at IS NOT NULL"
+        " AND (o.state = ANY($2::text[]) OR o.ended_at >= i.begun_at))",
+        id,
+        list(UNFINISHED),
+    )
+    return found
+
+
 async def set_state(
     connection: Connection, id: str, state: str, now: datetime | None = None
 ) -> None:

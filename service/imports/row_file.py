@@ -1,5 +1,5 @@
 """The rows of an import on their way from files to the database: read once, in the order of files,
-and taken again village by village.
+and taken again village by village; and what was found of them until it is written.
 
 They lie in a temporary file, encrypted by a key that only this process has, so that memory does not
 grow with the number of households and nothing personal is left on the disk.
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _AT_ONCE = 500
 # Columns of what only one row may have.
 _UNIQUE = ("number", "own")
+_KEPT = 2**80
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -62,6 +63,7 @@ class Spool:
             "CREATE TABLE place (village TEXT NOT NULL, grid TEXT NOT NULL,"
             " PRIMARY KEY (village, grid)) WITHOUT ROWID"
         )
+        self._file.execute("CREATE TABLE kept (number INTEGER PRIMARY KEY, body BLOB NOT NULL)")
         self._cipher = AESGCM(os.urandom(32))
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Row).decode
@@ -164,3 +166,18 @@ class Spool:
             row = self._decode(self._cipher.decrypt(first.to_bytes(12, "big"), body, None))
             found[seq] = row.where
         return found
+
+    def keep(self, number: int, body: bytes) -> None:
+        """Keeps something under a number, once."""
+        sealed = self._cipher.encrypt(_nonce_of_kept(number), body, None)
+        self._file.execute("INSERT INTO kept VALUES (?, ?)", (number, sealed))
+
+    def kept(self, number: int) -> bytes | None:
+        """What was kept under a number."""
+        found = self._file.execute("SELECT body FROM kept WHERE number = ?", (number,)).fetchone()
+        return found and self._cipher.decrypt(_nonce_of_kept(number), found[0], None)
+
+
+def _nonce_of_kept(number: int) -> bytes:
+    """No row has it: those have the numbers below."""
+    return (_KEPT + number).to_bytes(12, "big")

@@ -8,28 +8,26 @@ in its effects, so that nothing which somebody has edited since is overwritten w
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
 from time import monotonic
 from typing import NamedTuple
 
 from service.audit.audit_log import OPERATOR, record
 from service.identity.rights import PostHeld
 from service.identity.staff_codes import keys_of
-from service.imports import household_checking, keys, known_queries, queries, sheet_check
+from service.imports import known_queries, queries, sheet_check
 from service.imports.applying import apply
+from service.imports.comparing import check_all
 from service.imports.encryption_places import body_place
-from service.imports.household_checking import Known, Village
 from service.imports.in_hand import warnings_of
 from service.imports.intake import Intake
-from service.imports.keys import Key
 from service.imports.membership import holds_on
 from service.imports.pace import Pace
 from service.imports.plan import Plan
 from service.imports.report import APPLICABLE, Report, State, load
 from service.imports.row_faults import Fault, Faults, in_order
-from service.imports.row_file import Row, Spool
+from service.imports.row_file import Spool
 from service.imports.sheet_check import World
 from service.imports.sheet_files import read_file
 from service.imports.undoing import undo
@@ -42,13 +40,11 @@ from service.kit.encryption_queries import cipher_of
 from service.kit.errors import Problem
 from service.kit.settings import Settings
 from service.organisation.trees import current_tree
-from service.records.queries import load as load_records
 from service.runtime.leftovers import own_folder
 from service.vocabulary.keeping import current_reference_data
-from service.writes.server_writes import write_as_server
+from service.writes.server_writes import Numbers, reserve, write_as_server
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
-from sync_protocol.records import HOUSEHOLD
 
 log = logging.getLogger("gridloop")
 
@@ -56,7 +52,6 @@ _PART_BYTES = 1024 * 1024
 _TOLD_EVERY_S = 1.0
 Progress = Callable[[str, int, int], None]
 OnFault = Callable[[Fault], None]
-Rows = Sequence[tuple[int, Row]]
 
 
 DRY_RUN, SKIP_BAD, END_MISSING = "dry_run", "skip_bad", "end_missing"
@@ -87,17 +82,6 @@ async def ask(
                 body_place(id, number, part), content[start : start + _PART_BYTES]
             )
             await queries.add_part(connection, id, number, part, name, body)
-
-
-def _by_place(known: Mapping[str, Known], villages: Iterable[str]) -> dict[str, dict[bytes, str]]:
-    """The households of each village by head and address."""
-    found: dict[str, dict[bytes, str]] = {code: {} for code in villages}
-    for household in known.values():
-        if not household.deleted and household.village in found:
-            head, address = household.fields.get("head_name"), household.fields.get("address")
-            key = keys.of_place(household.village, str(head or ""), address)
-            found[household.village].setdefault(key.digest, household.id)
-    return found
 
 
 class Run:
@@ -178,7 +162,7 @@ class Run:
         plan = await asyncio.to_thread(Plan, world, spool, faults)
         await asyncio.to_thread(plan.check_small)
         if not begun:
-            await self._check_households(plan)
+            await check_all(self, plan)
             self._tell(plan, intake)
             async with self.database.reading() as connection:
                 self.report.warnings = await warnings_of(connection, plan)
@@ -265,65 +249,7 @@ class Run:
             words=words,
         )
 
-    async def villages(
-        self, connection: Connection, world: World, rows: Mapping[str, Rows]
-    ) -> dict[str, Village]:
-        """What is known of the households of villages, and of those that their rows name: the
-        villages by code, from their rows by code.
-        """
-        cipher = await cipher_of(connection, self.settings)
-        ring = cipher.keyring
-        own: dict[str, dict[int, list[Key]]] = {}
-        digests: dict[bytes, bytes] = {}
-        scopes: list[str] = []
-        indexes: list[bytes] = []
-        for code, some in rows.items():
-            own[code] = {
-                seq: household_checking.keys_of(row, code)
-                for seq, row in some
-                if "head_name" in row.values
-            }
-            for key in chain.from_iterable(own[code].values()):
-                for index in keys.indexes(ring, key):
-                    scopes.append(key.scope)
-                    indexes.append(index)
-                    digests[index] = key.digest
-        found = await known_queries.by_indexes(connection, scopes, indexes) if indexes else []
-        by_digest = {digests[index]: household for index, household in found}
-        ranges = (await current_tree(connection)).several(filter(None, rows), local_day(self.now()))
-        named = {
-            row.values["id"] for some in rows.values() for _, row in some if row.values.get("id")
-        }
-        ids = {*named, *by_digest.values(), *await known_queries.living_in(connection, ranges)}
-        stored = await load_records(connection, HOUSEHOLD, ids, cipher) if ids else {}
-        known = {
-            id: Known(
-                id,
-                s.record.grid,
-                s.record.last.rev,
-                s.record.fields,
-                s.record.deleted,
-                world.parent(s.record.grid) or "",
-            )
-            for id, s in stored.items()
-        }
-        numbered = await known_queries.numbered(connection, ids) if ids else set()
-        return {
-            code: Village(code, known, by_digest, numbered, own[code], place)
-            for code, place in _by_place(known, rows).items()
-        }
-
     # ---------------------------------------------------------------------------------- checking
-
-    async def _check_households(self, plan: Plan) -> None:
-        done, total = 0, plan.spool.count("households")
-        for rows in plan.groups(self.pace.compared):
-            async with self.database.reading() as connection:
-                villages = await self.villages(connection, plan.world, rows)
-            for code, some in rows.items():
-                plan.note(await plan.households.village(some, villages[code], self.pace))
-                done += len(some)
-            await self.tell("checking", done, total)
 
     def _tell(self, plan: Plan, intake: Intake) -> None:
         self.report = Report(
@@ -334,11 +260,26 @@ class Run:
             items=plan.examples.items,
         )
 
+    async def reserve(self, count: int) -> Numbers:
+        """Numbers and stamps for so many mutations of who asked for the import: with those several
+        transactions can write at the same time.
+        """
+
+        async def one() -> Numbers:
+            async with self.database.transaction() as connection:
+                return await reserve(connection, self.asked_by, count, self.now())
+
+        return await self.pace.transaction(one)
+
     async def write(
-        self, connection: Connection, mutations: Sequence[Mutation], now: datetime
+        self,
+        connection: Connection,
+        mutations: Sequence[Mutation],
+        now: datetime,
+        numbers: Numbers | None = None,
     ) -> list[Verdict]:
         """Writes mutations as who asked for the import, by the right to administer its units, and
-        no other.
+        no other. `numbers`: those that were reserved for them.
         """
         if not mutations:
             return []
@@ -347,7 +288,14 @@ class Run:
             PostHeld("admin", unit, now - timedelta(days=1), None, tree=tree) for unit in self.units
         )
         return await write_as_server(
-            connection, self.settings, self.asked_by, post, mutations, now, also=also
+            connection,
+            self.settings,
+            self.asked_by,
+            post,
+            mutations,
+            now,
+            also=also,
+            numbers=numbers,
         )
 
     # ------------------------------------------------------------------------------------ the rest

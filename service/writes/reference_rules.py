@@ -111,21 +111,18 @@ class ReferenceRules:
     def _is_near(self, item: PreparedMutation, unit: str) -> bool:
         """Whether a unit lies above, below or beside the mutation's grid within the township, or in
         the units of the author."""
-        grid, day = item.mutation.grid, local_day(item.moment)
+        grid, moment = item.mutation.grid, item.moment
+        day = local_day(moment)
         if self._tree.covers(unit, grid, day):
             return True
         above = self._tree.above(grid, day)
         if len(above) > 1 and self._tree.covers(above[1], unit, day):
             return True
-        return any(
-            post.covers(unit, item.moment)
-            for post in item.author.posts
-            if post.valid_at(item.moment)
-        )
+        return any(post.covers(unit, moment) for post in item.author.posts if post.valid_at(moment))
 
     def _is_near_cadre(self, item: PreparedMutation, code: str) -> bool:
+        moment = item.moment
         return any(
-            (post.valid_at(item.moment) or post.valid_at(self._now))
-            and self._is_near(item, post.unit)
+            (post.valid_at(moment) or post.valid_at(self._now)) and self._is_near(item, post.unit)
             for post in self._evidence.cadres.get(code, ())
         )

@@ -6,11 +6,12 @@ Each is a mutation of a device that the server keeps for the writer, and is judg
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.identity import staff_codes
 from service.identity.access import Caller
 from service.identity.rights import PostHeld
+from service.kit import sql
 from service.kit.database import Connection
 from service.kit.errors import HELD, Problem
 from service.kit.settings import Settings
@@ -29,6 +30,38 @@ from sync_protocol.periods import to_ms
 from sync_protocol.records import KINDS
 
 
+class Numbers(NamedTuple):
+    """Numbers and stamps of a device of the server's that are nobody else's: those right behind
+    these.
+    """
+
+    seq: int
+    stamp: int
+
+    def behind(self, count: int) -> "Numbers":
+        """Those that are left behind the first `count`."""
+        return Numbers(self.seq + count, self.stamp + count)
+
+
+async def reserve(connection: Connection, name: str, count: int, now: datetime) -> Numbers:
+    """Takes numbers for mutations of `name`; they are this caller's once the transaction commits.
+
+    So several transactions can write for one name at the same time, for none of them holds the
+    device's row. Numbers that are not used in the end are missing in the log, and nobody asks for
+    them: a device of the server's sends nothing again.
+    """
+    device = server_device_id(name)
+    await add_device(connection, device, name, now)
+    state = await lock_device(connection, device)
+    assert state is not None
+    first = int(clock.make_stamp(to_ms(now)), 16)
+    numbers = Numbers(state["acked_seq"], max(first - 1, state["last_stamp"]))
+    last = numbers.behind(count)
+    taken = Acknowledged(device, last.seq, f"{last.stamp:016x}", 0, 0)
+    await sql.write(connection, [acknowledge([taken], now)])
+    return numbers
+
+
 async def write_as_server(
     connection: Connection,
     settings: Settings,
@@ -38,24 +71,24 @@ async def write_as_server(
     now: datetime,
     override: bool = False,
     also: Sequence[PostHeld] = (),
+    numbers: Numbers | None = None,
 ) -> list[Verdict]:
     """Numbers, stamps and applies mutations as `name`, who holds that post, and `also` others; in
-    the caller's transaction. `override`: see `Edit`.
+    the caller's transaction. `override`: see `Edit`; `numbers`: those that an earlier transaction
+    has reserved for them, else they are taken in this one.
     """
     if not mutations:
         return []
-    device = server_device_id(name)
-    await add_device(connection, device, name, now)
-    state = await lock_device(connection, device)
-    assert state is not None
-    for seq, mutation in enumerate(mutations, state["acked_seq"] + 1):
-        mutation.seq, mutation.stamp = seq, clock.make_stamp(to_ms(now))
-    author = Author(device, name, [post, *also], last_stamp=f"{state['last_stamp']:016x}")
+    if numbers is None:
+        numbers = await reserve(connection, name, len(mutations), now)
+    for place, mutation in enumerate(mutations, 1):
+        mutation.seq, mutation.stamp = numbers.seq + place, f"{numbers.stamp + place:016x}"
+    last_stamp = f"{numbers.stamp:016x}"
+    author = Author(server_device_id(name), name, [post, *also], last_stamp=last_stamp)
     items = prepare(author, parse_all(mutations), now)
     for item in items:
         item.override = override
-    done = acknowledge([Acknowledged(device, mutations[-1].seq, items[-1].stamp, 0, 0)], now)
-    applied = await apply(connection, [PreparedMutations(items)], now, settings, also=[done])
+    applied = await apply(connection, [PreparedMutations(items)], now, settings)
     return applied.verdicts[0]
 
 

@@ -33,6 +33,7 @@ from service.imports.queries import UNFINISHED
 from service.kit.database import Database, open_pool
 from service.kit.settings import Settings
 from service.organisation.generator import household_fields
+from service.runtime.memory import seldom_look_for_garbage
 from service.runtime.postgres import embedded, fresh_database, temporary_folder
 from service.writes import timelines
 from simulator.places import PASSWORD
@@ -212,6 +213,7 @@ def _engine(households: int, profile: bool) -> None:
     with temporary_folder("bench") as folder, embedded(folder) as server:
         url = asyncio.run(fresh_database(server, "gridloop_import"))
         migrate(url, ROLES)
+        seldom_look_for_garbage()  # as the command does
         if profile:
             with cProfile.Profile() as measured:
                 asyncio.run(_import(url, content, Path(folder)))

@@ -216,8 +216,8 @@ async def test_an_import_goes_on_without_overwriting_what_was_edited_meanwhile(c
     run = city.run_of(await city.ask(small()))
     written = applying.write_part
 
-    async def killed_after_the_first(run: Run, changes: Any) -> int:
-        await written(run, changes[:1])
+    async def killed_after_the_first(run: Run, changes: Any, *others: Any) -> int:
+        await written(run, changes[:1], *others)
         raise ConnectionError("killed")
 
     with pytest.MonkeyPatch.context() as patch:
