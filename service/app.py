@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.routing import BaseRoute
 
 from service import health, openapi
-from service.accounts import handover, people, posts, tied_households
+from service.accounts import app_accounts, handover, people, posts, tied_households
 from service.accounts import routes as accounts
 from service.app_api import request_routes
 from service.app_api import routes as app_api
@@ -140,6 +140,7 @@ ROUTERS = (
     posts.router,
     tied_households.router,
     handover.router,
+    app_accounts.router,
     sync.router,
     inbox.router,
     problems.router,

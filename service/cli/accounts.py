@@ -228,6 +228,7 @@ def account_app_client(
 
     新建应用账号或更换密钥，密钥只显示一次。
     """
+    from service.accounts.app_accounts import CLIENT_ID
     from service.identity import client_queries, queries
     from service.identity.passwords import hasher
     from service.identity.rights import SCOPES
@@ -242,7 +243,7 @@ def account_app_client(
                 scopes=", ".join(SCOPES),
             )
         )
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{2,39}", client_id):
+    if not re.fullmatch(CLIENT_ID, client_id):
         raise Refusal(
             Text("A client_id is 3 to 40 small letters, digits, - and _, and begins with a letter.")
         )

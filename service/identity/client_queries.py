@@ -5,6 +5,8 @@ from datetime import datetime
 
 from service.kit.database import Connection, Row
 
+_SHOWN = "id, name, scopes, unit, created_at, revoked_at"
+
 
 async def client(connection: Connection, id: str) -> Row | None:
     """An app's account."""
@@ -40,6 +42,28 @@ async def add_client(
         unit,
         now,
     )
+
+
+async def clients(connection: Connection, after: str | None, limit: int) -> list[Row]:
+    """The accounts of apps in order of id."""
+    return await connection.fetch(
+        f"SELECT {_SHOWN} FROM app_client"
+        ' WHERE $1::text IS NULL OR id > $1 COLLATE "C" ORDER BY id COLLATE "C" LIMIT $2',
+        after,
+        limit,
+    )
+
+
+async def lock_client(connection: Connection, id: str) -> Row | None:
+    """An app's account, locked."""
+    return await connection.fetchrow(
+        f"SELECT {_SHOWN} FROM app_client WHERE id = $1 FOR UPDATE", id
+    )
+
+
+async def set_client_secret(connection: Connection, id: str, secret: str) -> None:
+    """Gives an app another secret."""
+    await connection.execute("UPDATE app_client SET secret = $2 WHERE id = $1", id, secret)
 
 
 async def set_client_hash(connection: Connection, id: str, old: str, new: str) -> None:

@@ -130,6 +130,7 @@ ROUTES: Mapping[str, Right] = {
     "replay_webhook": _ADMIN,
     "replay_webhook_delivery": _ADMIN,
     # jobs that one has asked for oneself
+    "list_jobs": _SIGNED,
     "get_job": _SIGNED,
     "get_job_content": _SIGNED,
     # the phone
@@ -235,6 +236,11 @@ ROUTES: Mapping[str, Right] = {
     "end_sessions": _ADMIN,
     "make_recovery_code": Right(RECOVERS),
     "reset_otp": _ADMIN,
+    # accounts of apps: by who administers the whole city
+    "list_apps": _ADMIN,
+    "create_app": _ADMIN,
+    "renew_app_secret": _ADMIN,
+    "end_app": _ADMIN,
     # personal data
     "export_household": _SETTLE,
     "erase_household": _ADMIN,
@@ -313,6 +319,9 @@ PAGES: Mapping[str, str] = {
     "ledgers_page": "export_ledger",
     "ledger_page": "export_ledger",
     "ledger_file": "export_ledger",
+    "ask_ledger_on_page": "ask_ledger",
+    "asked_ledgers": "list_jobs",
+    "asked_ledger_file": "get_job_content",
     "roster_file": "export_roster",
     "devices_page": "list_devices",
     "revoke_on_page": "revoke_device",
@@ -362,6 +371,10 @@ PAGES: Mapping[str, str] = {
     "update_article_on_page": "update_article",
     "publish_article_on_page": "publish_article",
     "withdraw_article_on_page": "withdraw_article",
+    "apps_page": "list_apps",
+    "create_app_on_page": "create_app",
+    "renew_app_secret_on_page": "renew_app_secret",
+    "end_app_on_page": "end_app",
     "trail_page": "list_audit",
     "imports_page": "list_imports",
     "import_on_page": "create_import",

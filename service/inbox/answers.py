@@ -8,6 +8,19 @@ from pydantic import BaseModel, Field
 from service.http.strict import RequestBody
 
 
+class AboutOut(BaseModel):
+    """Whom or what a record is about, as far as it is shown to you: the household with its head,
+    the problem with its title, when the visit was made, the week, month or other period.
+    """
+
+    household_id: str | None = None
+    head_name: str | None = None
+    problem_id: str | None = None
+    title: str | None = None
+    visited_at: datetime | None = None
+    period: str | None = None
+
+
 class ConflictOut(BaseModel):
     """A field on which two devices disagreed, with both values, authors, times and devices."""
 
@@ -35,6 +48,7 @@ class ConflictOut(BaseModel):
     note: str | None = None
     resolved_by: str | None = None
     resolved_at: datetime | None = None
+    about: AboutOut | None = Field(None, description="In lists: whom or what it is about")
 
 
 class ConflictPage(BaseModel):
@@ -68,6 +82,7 @@ class HeldOut(BaseModel):
     decided_by: str | None = None
     decided_at: datetime | None = None
     decision: str | None = None
+    about: AboutOut | None = Field(None, description="In lists: whom or what it is about")
 
 
 class HeldPage(BaseModel):

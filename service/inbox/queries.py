@@ -137,3 +137,37 @@ async def held(
         after[1] if after else None,
         limit,
     )
+
+
+# A record: its kind and id, and the household, problem and visit that it refers to.
+Record = tuple[str, str | None, str | None, str | None, str | None]
+
+
+async def subjects(connection: Connection, named: Sequence[Record]) -> list[Row]:
+    """Whom or what records are about, in their order. Each is named by kind and id, and by the
+    household, problem and visit that it refers to, where somebody has sent these.
+    """
+    if not named:
+        return []
+    return await connection.fetch(
+        """
+        SELECT h.id::text AS household, h.grid AS household_grid, h.head_name,
+               p.id::text AS problem, p.grid AS problem_grid, p.title, v.visited_at,
+               coalesce(a.week, m.month) AS period
+        FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[]) WITH ORDINALITY
+            AS n(kind, record, household, problem, visit, place)
+        LEFT JOIN step s ON n.kind = 'step' AND s.id = n.record
+        LEFT JOIN visit_check k ON n.kind = 'visit_check' AND k.id = n.record
+        LEFT JOIN tie t ON n.kind = 'tie' AND t.id = n.record
+        LEFT JOIN visit v ON v.id = CASE n.kind WHEN 'visit' THEN n.record
+            WHEN 'visit_check' THEN coalesce(n.visit, k.visit_id) END
+        LEFT JOIN problem p ON p.id = CASE n.kind WHEN 'problem' THEN n.record
+            WHEN 'step' THEN coalesce(n.problem, s.problem_id) END
+        LEFT JOIN household h ON h.id = CASE n.kind WHEN 'household' THEN n.record
+            ELSE coalesce(n.household, v.household_id, p.household_id, t.household_id) END
+        LEFT JOIN weekly_analysis a ON n.kind = 'weekly_analysis' AND a.id = n.record
+        LEFT JOIN monthly_summary m ON n.kind = 'monthly_summary' AND m.id = n.record
+        ORDER BY n.place
+        """,
+        *(list(column) for column in zip(*named, strict=True)),
+    )

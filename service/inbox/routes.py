@@ -11,6 +11,7 @@ from service.identity.access import Caller, Signed
 from service.identity.rights import ADMINISTERS, may_settle
 from service.identity.views import View, redact, redact_value
 from service.inbox import queries
+from service.inbox.about import Named, about
 from service.inbox.answers import (
     ConflictOut,
     ConflictPage,
@@ -87,6 +88,11 @@ def _held(row: Any, cipher: FieldCipher, caller: Caller) -> HeldOut:
     return HeldOut(mutation=mutation, **values)
 
 
+def _fields(item: HeldOut) -> dict[str, Any]:
+    fields = item.mutation.get("fields")
+    return fields if isinstance(fields, dict) else {}
+
+
 @router.get(
     "/conflicts",
     summary="Fields on which two devices disagreed",
@@ -119,8 +125,13 @@ async def conflicts(
             ),
             limit,
         )
+        named = [Named(row["kind"], row["record"]) for row in rows]
+        subjects = await about(connection, caller, named)
         await note(connection, request, caller, "conflicts", units, len(rows))
-    items = [_conflict(row, cipher, caller) for row in rows]
+    items = [
+        _conflict(row, cipher, caller).model_copy(update={"about": subject})
+        for row, subject in zip(rows, subjects, strict=True)
+    ]
     return ConflictPage(
         items=items, next=next_after(items[-1].created_at, items[-1].id) if more else None
     )
@@ -185,7 +196,13 @@ async def held(
             limit,
         )
         await note(connection, request, caller, "held", units, len(rows))
-    items = [_held(row, cipher, caller) for row in rows]
+        items = [_held(row, cipher, caller) for row in rows]
+        named = [Named(one.kind, one.record, _fields(one)) for one in items]
+        subjects = await about(connection, caller, named)
+    items = [
+        one.model_copy(update={"about": subject})
+        for one, subject in zip(items, subjects, strict=True)
+    ]
     return HeldPage(
         items=items, next=next_after(items[-1].received_at, items[-1].id) if more else None
     )

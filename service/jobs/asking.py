@@ -20,9 +20,11 @@ async def ask(
     asked_by: str,
     payload: Mapping[str, Any],
     now: datetime,
+    name: str | None = None,
 ) -> None:
     """Asks for a job by an id, by which its progress and its result are asked for
-    (`GET /v1/jobs/{id}`), by this person alone.
+    (`GET /v1/jobs/{id}`), by this person alone. `name`: what its file will be called, where that is
+    known before it is made.
     """
-    await queries.add_result(connection, id, kind.name, asked_by, now, now + AT_LONGEST)
+    await queries.add_result(connection, id, kind.name, asked_by, name, now, now + AT_LONGEST)
     await add(connection, kind, {**payload, RESULT: id})

@@ -117,29 +117,53 @@ async def clear_log(connection: Connection, days: int, limit: int) -> int:
 
 # ---------------------------------------------------------------------------------------- results
 
+_RESULT = (
+    "SELECT id::text, kind, asked_at, state, done, total, name, media_type, size, ended_at,"
+    " kept_until FROM job_result"
+)
+
 
 async def add_result(
-    connection: Connection, id: str, kind: str, asked_by: str, now: datetime, kept_until: datetime
+    connection: Connection,
+    id: str,
+    kind: str,
+    asked_by: str,
+    name: str | None,
+    now: datetime,
+    kept_until: datetime,
 ) -> None:
     """Keeps that somebody asked for a job."""
     await connection.execute(
-        "INSERT INTO job_result (id, kind, asked_by, asked_at, state, done, total, kept_until)"
-        " VALUES ($1, $2, $3, $4, 'waiting', 0, 0, $5)",
+        "INSERT INTO job_result"
+        " (id, kind, asked_by, asked_at, state, done, total, kept_until, name)"
+        " VALUES ($1, $2, $3, $4, 'waiting', 0, 0, $5, $6)",
         id,
         kind,
         asked_by,
         now,
         kept_until,
+        name,
     )
 
 
 async def result(connection: Connection, id: str, asked_by: str) -> Row | None:
     """A job that this person asked for."""
-    return await connection.fetchrow(
-        "SELECT id::text, kind, asked_at, state, done, total, name, media_type, size, ended_at,"
-        " kept_until FROM job_result WHERE id = $1 AND asked_by = $2",
-        id,
+    return await connection.fetchrow(f"{_RESULT} WHERE id = $1 AND asked_by = $2", id, asked_by)
+
+
+async def results_of(
+    connection: Connection, asked_by: str, after: tuple[datetime, str] | None, limit: int
+) -> list[Row]:
+    """The jobs that this person asked for, the newest first. What nobody keeps any longer is
+    deleted, so that the table stays small.
+    """
+    return await connection.fetch(
+        f"{_RESULT} WHERE asked_by = $1"
+        " AND ($2::timestamptz IS NULL OR (asked_at, id) < ($2, $3::uuid))"
+        " ORDER BY asked_at DESC, id DESC LIMIT $4",
         asked_by,
+        *(after or (None, None)),
+        limit,
     )
 
 

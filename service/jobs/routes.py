@@ -13,7 +13,7 @@ from service.identity.access import Caller, Signed
 from service.jobs import queries, results
 from service.kit.database import Connection, Row
 from service.kit.errors import NOT_FOUND, NOT_NOW, READING, Problem, documented
-from service.kit.paging import Id
+from service.kit.paging import After, Id, Limit, next_after, read_after
 from service.kit.state import state_of
 from sync_protocol.texts import Text
 
@@ -27,8 +27,9 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 class JobOut(BaseModel):
-    """How far a job is: `done` of `total`, both 0 while nothing is known of it. `name`,
-    `media_type` and `size` (bytes) are those of what it made, which is kept until `kept_until`.
+    """How far a job is: `done` of `total`, both 0 while nothing is known of it; `total` is 0 as
+    long as nobody knows how many it will be. `name`, `media_type` and `size` (bytes) are those of
+    what it made, which is kept until `kept_until`; the name may be known before.
     """
 
     id: str
@@ -42,6 +43,31 @@ class JobOut(BaseModel):
     name: str | None
     media_type: str | None
     size: int | None
+
+
+class JobPage(BaseModel):
+    """A page of jobs, the newest first."""
+
+    items: list[JobOut]
+    next: str | None
+
+
+@router.get(
+    "",
+    summary="Jobs that one has asked for",
+    operation_id="list_jobs",
+    responses=documented(*READING),
+)
+async def list_jobs(
+    request: Request, caller: Signed, limit: Limit = 100, after: After = None
+) -> JobPage:
+    """One's own, the newest first, as long as what they made is kept."""
+    async with state_of(request).database.reading() as connection:
+        place = read_after(after)
+        rows = await queries.results_of(connection, caller.staff_code, place, limit + 1)
+    items = [JobOut(**dict(row)) for row in rows[:limit]]
+    more = len(rows) > limit
+    return JobPage(items=items, next=next_after(items[-1].asked_at, items[-1].id) if more else None)
 
 
 @router.get(

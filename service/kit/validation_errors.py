@@ -121,6 +121,10 @@ FORMS = {
         "Input should be a short name of small letters from a to z, digits and _ that begins with a"
         " letter, as in village or large_family"
     ),
+    r"^[a-z][a-z0-9_-]{2,39}$": Text(
+        "Input should be a client_id, 3 to 40 small letters, digits, - and _ that begin with a"
+        " letter"
+    ),
     r"^[^\x00-\x1f]{1,40}$": Text("The text should have 1 to 40 characters, all of them visible"),
     r"^\d{4,12}$": _UNIT,
     r"^\d{4,15}$": _UNIT,

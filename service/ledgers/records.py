@@ -14,6 +14,7 @@ from service.kit.settings import Settings
 from service.ledgers import disputes, queries
 from service.ledgers.sheet import Begin, Column
 from service.ledgers.what import Labels, Places, What, label, said_once, seal_mark
+from service.problems.numbers import number_of
 from service.summaries import sealed
 from service.summaries.sealed import NOTHING, Sealed
 from sync_protocol.vocabulary import SATISFIED, SOURCES, STATES
@@ -222,7 +223,7 @@ class _ProblemRows:
     def __call__(self, row: Any) -> Sequence[Any]:
         labels = self._labels
         return (
-            row["id"],
+            number_of(row["id"], row["raised_at"]),
             row["raised_at"],
             self._places.of(row["grid"])["grid"],
             row["raised_by"],

@@ -91,10 +91,11 @@ async def ask_for(request: Request, response: Response, caller: Signed, asked: A
         row = await queries.result(connection, id, caller.staff_code)
         if row is None:
             # What can't be asked for is said now, and not by a job that fails.
-            await ledger_of(connection, caller, asked)
+            what = await ledger_of(connection, caller, asked)
             wanted = Wanted(caller.staff_code, asked, asked_for.get() or FOR_PEOPLE)
             payload = msgspec.to_builtins(wanted)
-            await ask(connection, LEDGER, id, caller.staff_code, payload, caller.now)
+            name = file_name(what)
+            await ask(connection, LEDGER, id, caller.staff_code, payload, caller.now, name)
             await _note(connection, request, caller, asked)
             row = await queries.result(connection, id, caller.staff_code)
     assert row is not None

@@ -26,8 +26,6 @@ from sync_protocol.vocabulary import ROLES
 router: APIRouter = pages_router()
 
 _ROWS = 100
-# Accounts of apps have no route: who keeps the server keeps them.
-_APP_COMMANDS = ("gridloop account app", "gridloop account end-app")
 _UNITS = 1_000
 _PERIODS = 24
 
@@ -39,11 +37,7 @@ After = Annotated[str | None, Query(max_length=500)]
 @router.get("/admin", operation_id="admin_page")
 async def admin_page(visit: Signed) -> Response:
     """What there is to administer."""
-    return visit.page(
-        "admin.html",
-        areas=areas(visit),
-        app_commands=_APP_COMMANDS if visit.may("imports_page") else (),
-    )
+    return visit.page("admin.html", areas=areas(visit))
 
 
 @router.get("/admin/seals", operation_id="seals_page")

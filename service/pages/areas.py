@@ -2,17 +2,21 @@
 
 from typing import NamedTuple
 
+from service.accounts.app_accounts import administers_whole
 from service.pages.page import Visit
 from sync_protocol.texts import Text
 
 
 class Area(NamedTuple):
-    """A page of administration. `operation`: by whose right it is shown."""
+    """A page of administration. `operation`: by whose right it is shown; `is_of_all`: only to who
+    has it for the whole city.
+    """
 
     operation: str
     path: str
     label: Text
     meaning: Text
+    is_of_all: bool = False
 
 
 AREAS = (
@@ -83,6 +87,13 @@ AREAS = (
         Text("Write, look at, publish and withdraw articles; how often they were read."),
     ),
     Area(
+        "apps_page",
+        "/admin/apps",
+        Text("Apps"),
+        Text("Accounts of apps: what each may do, another secret, and the end of it."),
+        is_of_all=True,
+    ),
+    Area(
         "trail_page",
         "/admin/trail",
         Text("Trail"),
@@ -93,4 +104,9 @@ AREAS = (
 
 def areas(visit: Visit) -> list[Area]:
     """Those of the pages that the visitor may see."""
-    return [area for area in AREAS if visit.may(area.operation)]
+    return [
+        area
+        for area in AREAS
+        if visit.may(area.operation)
+        and (not area.is_of_all or administers_whole(visit.to(area.operation)))
+    ]

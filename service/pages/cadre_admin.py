@@ -29,6 +29,7 @@ from service.pages.admin import roles_of
 from service.pages.areas import areas
 from service.pages.forms import NOTHING, Typed, carried_out, made
 from service.pages.page import Posted, Signed, Visit, pages_router
+from service.pages.unit_choice import with_unit
 from service.pages.units import path_to
 from sync_protocol.texts import Text
 
@@ -244,7 +245,7 @@ async def hire(visit: Posted) -> Response:
     """Keeps a new person with a first post."""
 
     async def work(typed: Typed) -> Response:
-        body = new_cadre(typed)
+        body = new_cadre(await with_unit(visit, typed, "unit"))
         kept = await people.hire_cadre(visit.request, visit.caller, body)
         if kept.warnings:
             return await cadre_page(

@@ -35,6 +35,7 @@ _MAX_FIELDS = 2_000
 # What the fields of forms are called where something is wrong with them.
 LABELS: Mapping[str, Text] = {
     "body": Text("Text"),
+    "client_id": Text("Id of the app"),
     "code": Text("Short code"),
     "due": Text("Due by"),
     "evidence": Text("Evidence"),
@@ -56,6 +57,7 @@ LABELS: Mapping[str, Text] = {
     "posts": Text("Posts"),
     "reporters": Text("Reported by"),
     "role": Text("Role"),
+    "scopes": Text("What it may do"),
     "shown_code": Text("Staff code"),
     "source": Text("Source"),
     "staff_code": Text("Staff code"),

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from service.identity.access import Caller
 from service.identity.rights import may_settle, may_write
-from service.inbox.answers import ConflictOut, HeldOut
+from service.inbox.answers import AboutOut, ConflictOut, HeldOut
 from service.kit.localization import Language, in_language
+from service.pages.dates import day_name, period_name
 from service.pages.held_fields import HeldField, fields_of
 from service.pages.names import Names, Words
 from service.pages.values import Piece, Written, differences, field_name, kind_name, written
+from sync_protocol.periods import local_day, named
 from sync_protocol.texts import Text
 
 # What is held for each reason, in few words; the answer of REST says more of each.
@@ -38,6 +40,11 @@ REASONS: Mapping[str, Text] = {
 }
 
 
+# The fields by whose beginning a row is known that names no household.
+_TEXTS = ("content", "note", "detail", "situation", "results")
+_SHORT = 24
+
+
 class Alike(NamedTuple):
     """Rows that are alike: the value of the filter, in words, and how many there are."""
 
@@ -47,12 +54,13 @@ class Alike(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table: what it is about, where, and when it came. `after`: the row that opens
-    when this one is decided.
+    """A row of the table: of what kind it is, whom or what it is about, where, and when it came.
+    `after`: the row that opens when this one is decided.
     """
 
     id: str
     about: list[Written]
+    subject: list[Written]
     place: str
     who: str
     at: datetime
@@ -124,6 +132,7 @@ def conflict_rows(items: Sequence[ConflictOut], names: Names, caller: Caller) ->
         Row(
             item.id,
             [kind_name(item.kind), field_name(item.kind, item.field)],
+            subject_of(item.about),
             names.place(item.grid),
             f"{names.cadre(item.kept_by)} / {names.cadre(item.lost_by)}",
             item.created_at,
@@ -140,6 +149,7 @@ def held_rows(items: Sequence[HeldOut], names: Names, caller: Caller) -> list[Ro
         Row(
             item.id,
             [kind_name(item.kind), REASONS.get(item.reason, item.reason)],
+            subject_of(item.about) or _beginning(item),
             names.place(item.grid),
             names.cadre(item.staff_code),
             item.received_at,
@@ -148,6 +158,35 @@ def held_rows(items: Sequence[HeldOut], names: Names, caller: Caller) -> list[Ro
         )
         for item, after in zip(items, _following(items), strict=True)
     ]
+
+
+def subject_of(about: AboutOut | None) -> list[Written]:
+    """Whom or what a row is about: the head of the household, the title, the day or the period."""
+    if about is None:
+        return []
+    found: list[Written] = [text for text in (about.head_name, about.title) if text]
+    if about.visited_at is not None:
+        day = day_name(local_day(about.visited_at))
+        found.append(Text("visit of {day}", day=day))
+    if about.period:
+        found.append(_period(about.period))
+    return found
+
+
+def _beginning(item: HeldOut) -> list[Written]:
+    """How the text begins of what names nobody."""
+    fields = item.mutation.get("fields")
+    if not isinstance(fields, dict):
+        return []
+    texts = [fields[name] for name in _TEXTS if isinstance(fields.get(name), str)]
+    return [text if len(text) <= _SHORT else f"{text[:_SHORT]}…" for text in texts[:1] if text]
+
+
+def _period(name: str) -> Written:
+    try:
+        return period_name(named(name))
+    except ValueError:
+        return name
 
 
 def _following(items: Sequence[ConflictOut] | Sequence[HeldOut]) -> list[str]:

@@ -16,6 +16,7 @@ from service.ledgers.named import AskedLedger, Which
 from service.ledgers.sheet import SIGNATURE, Column
 from service.organisation.units import AskedPeriod, MaybePeriod, in_scope
 from service.pages.asked import KINDS, asked
+from service.pages.large_ledgers import own_ledgers
 from service.pages.page import Signed, pages_router
 from service.pages.units import path_to
 from sync_protocol.periods import SHANGHAI
@@ -97,6 +98,8 @@ async def ledgers_page(visit: Signed, period: MaybePeriod, unit: Unit = "") -> R
         unit_name=path[-1].name if path else at.unit,
         offers=OFFERS,
         has_roster=visit.may("export_roster"),
+        may_ask=visit.may("ask_ledger"),
+        made=await own_ledgers(visit),
     )
 
 

@@ -26,7 +26,7 @@ from service.kit.errors import (
 from service.kit.localization import FOR_PEOPLE, Language, asked_for
 from service.kit.state import State, state_of
 from service.pages import navigation
-from service.pages.carried import carried_from
+from service.pages.carried import carried_from, read_carried
 from service.pages.templates import rendered
 
 # A page is about people: neither a browser nor anything between keeps it.
@@ -78,10 +78,11 @@ class Visit:
         """A page from its template."""
         return answer(self.request, template, status, **values)
 
-    def go(self, path: str, **parameters: str) -> Response:
-        """Goes on to another page, after a form was carried out."""
+    def go(self, path: str, part: str = "", **parameters: str) -> Response:
+        """Goes on to another page, or to a part of it, after a form was carried out."""
         query = f"?{urlencode(parameters)}" if parameters else ""
-        return RedirectResponse(path + query, 303, headers=_NEVER_KEPT)
+        place = f"#{part}" if part else ""
+        return RedirectResponse(path + query + place, 303, headers=_NEVER_KEPT)
 
 
 def language_of_page() -> Language:
@@ -201,12 +202,9 @@ async def _to_sign_in(request: Request) -> Response:
         return Response(status_code=401, headers=_NEVER_KEPT | leads)
     if request.method == "POST":
         # What was typed goes with the form of the sign-in, and is sent again after it.
-        return answer(
-            request,
-            "sign_in.html",
-            401,
-            **sign_in_values(carried=carried_from(request.url.path, await request.form())),
-        )
+        carried = carried_from(request.url.path, await request.form())
+        values = sign_in_values(carried=carried, has_lost=not carried)
+        return answer(request, "sign_in.html", 401, **values)
     query = request.url.query
     asked = f"{request.url.path}?{query}" if query else request.url.path
     parameters = {} if asked == "/" else {"then": asked}
@@ -216,11 +214,16 @@ async def _to_sign_in(request: Request) -> Response:
 
 def sign_in_values(**given: Any) -> dict[str, Any]:
     """What the template of signing in takes."""
+    form = read_carried(given.get("carried") or "")
+    files = [name for names in form.files.values() for name in names] if form else []
     return {
         "message": None,
         "username": "",
         "then": "",
         "carried": "",
+        "files": files,
+        "has_files": bool(form and form.files),
+        "has_lost": False,
         "proof": "",
         "asks_code": False,
     } | given

@@ -11,6 +11,7 @@ from service.accounts.posts import PostCorrection, Transfer
 from service.pages.cadre_admin import DONE, Code, cadre_page, key_of, new_post
 from service.pages.forms import Typed, carried_out, made
 from service.pages.page import Posted, Visit, pages_router
+from service.pages.unit_choice import with_unit
 
 router: APIRouter = pages_router()
 
@@ -30,7 +31,8 @@ async def give(visit: Posted, staff_code: Code) -> Response:
     """Gives another post."""
 
     async def work(typed: Typed) -> Response:
-        done = await posts.give_post(visit.request, visit.caller, code, new_post(typed))
+        post = new_post(await with_unit(visit, typed, "unit"))
+        done = await posts.give_post(visit.request, visit.caller, code, post)
         return await _shown(visit, code, "given", done.warnings)
 
     code = await key_of(visit, staff_code)
@@ -80,7 +82,8 @@ async def transfer(visit: Posted, staff_code: Code, id: Post) -> Response:
     """Ends a post and begins another at the same moment."""
 
     async def work(typed: Typed) -> Response:
-        to = made(Transfer, **typed.only("unit", "role", "title"), valid_to=typed.moment("until"))
+        there = await with_unit(visit, typed, "unit")
+        to = made(Transfer, **there.only("unit", "role", "title"), valid_to=typed.moment("until"))
         at = typed.moment("valid_to")
         given = {"transfer": to} if at is None else {"transfer": to, "valid_to": at}
         done = await posts.change_post(

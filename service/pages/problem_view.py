@@ -43,6 +43,7 @@ class Row(NamedTuple):
     """A problem of a list, in words."""
 
     id: str
+    number: str
     title: str
     place: str
     state: Word
@@ -70,6 +71,7 @@ def row_of(item: ProblemItem, words: Words, names: Names) -> Row:
     """A problem as a row or a card."""
     return Row(
         item.id,
+        item.number,
         item.title,
         names.place(item.grid),
         words.of("state", item.state),
@@ -110,7 +112,8 @@ class Case(NamedTuple):
 def case_of(found: ProblemDetail, words: Words, names: Names) -> Case:
     """The head of a problem's page."""
     row = row_of(found, words, names)
-    facts: list[tuple[Written, str | Text | Word]] = [(Text("Duty"), row.duty)]
+    facts: list[tuple[Written, str | Text | Word]] = [(Text("Number of the problem"), row.number)]
+    facts.append((Text("Duty"), row.duty))
     if found.category:
         facts.append((field_name("problem", "category"), words.of("category", found.category)))
     if found.source:

@@ -5,6 +5,7 @@ from fastapi.routing import APIRoute
 from service.pages import (
     admin,
     analyses,
+    apps,
     articles,
     cadre_admin,
     cadres,
@@ -18,6 +19,7 @@ from service.pages import (
     inbox,
     indicator_admin,
     indicators,
+    large_ledgers,
     ledgers,
     loop,
     password,
@@ -46,6 +48,8 @@ ROUTERS = (
     cadres.router,
     loop.router,
     trend.router,
+    # Before the ledgers, whose names it looks like.
+    large_ledgers.router,
     ledgers.router,
     devices.router,
     admin.router,
@@ -58,6 +62,7 @@ ROUTERS = (
     indicator_admin.router,
     calendar.router,
     articles.router,
+    apps.router,
     trail.router,
     indicators.router,
     help.router,

@@ -27,7 +27,9 @@ ACTS: Mapping[str, Text] = {
     "sessions-ended": Text("ended sign-ins"),
     "device-revoked": Text("revoked a phone"),
     "devices": Text("looked at phones"),
+    "apps": Text("looked at apps"),
     "app-account-made": Text("made an app's account"),
+    "app-secret-renewed": Text("gave an app another secret"),
     "app-account-ended": Text("ended an app's account"),
     # people and posts
     "cadre": Text("looked at a cadre"),
@@ -116,6 +118,7 @@ ACTS: Mapping[str, Text] = {
     "roster-import-undone": Text("an import was taken back"),
     "roster-loaded": Text("loaded the roster"),
     "export-roster": Text("exported the roster"),
+    "job-result": Text("fetched what was made in the background"),
     # articles and apps
     "articles": Text("looked at articles"),
     "article": Text("read an article"),
@@ -127,6 +130,13 @@ ACTS: Mapping[str, Text] = {
     "request": Text("looked at a herder's request"),
     "request-created": Text("handed a herder's request in"),
     "villages": Text("looked at villages with their contacts"),
+    "webhooks": Text("looked at webhooks"),
+    "webhook-created": Text("made a webhook"),
+    "webhook-changed": Text("changed a webhook"),
+    "webhook-deleted": Text("deleted a webhook"),
+    "webhook-tested": Text("tested a webhook"),
+    "webhook-deliveries": Text("looked at what a webhook was told"),
+    "webhook-replayed": Text("told a webhook once more"),
     # the trail itself, and operations
     "audit": Text("looked at the trail"),
     "purged": Text("old data was cleared"),

@@ -27,6 +27,7 @@ from service.pages.cadre_admin import units_near
 from service.pages.forms import NOTHING, Typed, carried_out, made
 from service.pages.names import Names, names_of
 from service.pages.page import Posted, Signed, Visit, pages_router
+from service.pages.unit_choice import with_unit
 from service.pages.units import path_to
 from sync_protocol.texts import Text, Word
 
@@ -212,7 +213,8 @@ async def move(visit: Posted, code: Code) -> Response:
         day = typed.day("from")
         if day is None:
             raise Problem(INVALID, "Name the day from which the unit lies elsewhere.")
-        body = made(Move, **{"to": typed.get("to"), "from": day})
+        at = await with_unit(visit, typed, "to")
+        body = made(Move, **{"to": at.get("to"), "from": day})
         came = await change_routes.move(visit.request, visit.caller, code, body)
         return await _shown(visit, "moved", came, typed)
 
@@ -226,7 +228,8 @@ async def merge(visit: Posted, code: Code) -> Response:
     """
 
     async def work(typed: Typed) -> Response:
-        body = made(Into, to=typed.get("to"), dry_run=bool(typed.get("dry_run")))
+        at = await with_unit(visit, typed, "to")
+        body = made(Into, to=at.get("to"), dry_run=bool(typed.get("dry_run")))
         came = await change_routes.merge(visit.request, visit.caller, code, body)
         return await _shown(visit, "merged", came, typed)
 
@@ -238,7 +241,8 @@ async def close(visit: Posted, code: Code) -> Response:
     """Closes a unit after today; with `dry_run` tells what would come of it."""
 
     async def work(typed: Typed) -> Response:
-        body = made(Closing, to=typed.get("to") or None, dry_run=bool(typed.get("dry_run")))
+        at = await with_unit(visit, typed, "to")
+        body = made(Closing, to=at.get("to") or None, dry_run=bool(typed.get("dry_run")))
         came = await change_routes.close(visit.request, visit.caller, code, body)
         return await _shown(visit, "closed", came, typed)
 

@@ -7,10 +7,12 @@ from fastapi.responses import Response
 
 from service.households import routes as households
 from service.kit.errors import NOT_FOUND, Problem
+from service.organisation.units import reach_of
 from service.pages.filters import (
     After,
     FirstDay,
     LastDay,
+    Sought,
     StaffCode,
     UnitCode,
     Word,
@@ -35,6 +37,7 @@ async def visits_page(
     household: Household = "",
     cadre: StaffCode = "",
     duty: Word = "",
+    text: Sought = "",
     first: FirstDay = "",
     last: LastDay = "",
     after: After = "",
@@ -47,6 +50,7 @@ async def visits_page(
         household=household or None,
         cadre=sought(cadre),
         duty=duty or None,
+        text=sought(text),
         first=day_of(first),
         last=day_of(last),
         limit=_ROWS,
@@ -62,7 +66,9 @@ async def visits_page(
         words=await words_of(visit),
         head=await _head(visit, household) if household else None,
         household=household,
-        asked={"cadre": cadre, "duty": duty, "first": first, "last": last},
+        asked={"cadre": cadre, "duty": duty, "text": text, "first": first, "last": last},
+        takes_text=bool(household or cadre)
+        or not reach_of(visit.to("list_visits"), unit or None).is_wide,
     )
 
 

@@ -12,11 +12,13 @@ from sync_protocol.vocabulary import ACTIONS
 
 
 class ProblemItem(BaseModel):
-    """A problem where it stands. `overdue`: it passed its limit before it was resolved, also if it
-    is resolved by now; `problems_overdue` of summaries counts only those still open.
+    """A problem where it stands. `number`: by which people name it, as ledgers and pages do.
+    `overdue`: it passed its limit before it was resolved, also if it is resolved by now;
+    `problems_overdue` of summaries counts only those still open.
     """
 
     id: str
+    number: str = Field(examples=["20261119-7C3A9E"])
     grid: str
     state: str
     title: str

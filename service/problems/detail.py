@@ -23,6 +23,7 @@ from service.problems.answers import (
     ProblemItem,
     TimelineStep,
 )
+from service.problems.numbers import number_of
 from service.vocabulary.keeping import current_reference_data
 from service.vocabulary.rules import Rules
 from service.writes import queries as sync_queries
@@ -36,13 +37,15 @@ from sync_protocol.vocabulary import ACTIONS
 
 def item(row: Any, now: datetime) -> dict[str, Any]:
     """What a list says of a problem, as of now."""
-    values = {name: row[name] for name in ProblemItem.model_fields if name != "overdue"}
+    made = {"number": number_of(row["id"], row["raised_at"])}
+    names = ProblemItem.model_fields.keys() - {"number", "overdue"}
+    values = {name: row[name] for name in names}
     late = (
         row["due"] is not None
         and row["state"] not in ("rejected", "joined")
         and (row["resolved_at"] or now) > row["due"]
     )
-    return values | {"overdue": late}
+    return values | made | {"overdue": late}
 
 
 async def view_of(connection: Connection, caller: Caller, id: str, grid: str | None) -> View | None:

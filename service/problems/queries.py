@@ -10,9 +10,10 @@ from service.cases.models import IS_ASSIGNED
 from service.kit.bounded import bounded
 from service.kit.conditions import Conditions, Range, Reach, bounds, contains, own_or_tied
 from service.kit.database import Connection, Row
+from service.problems.numbers import read_number
 from service.records.columns import fields_json, personal_array
 from sync_protocol.lifecycle import OPEN
-from sync_protocol.periods import Period
+from sync_protocol.periods import Period, day_around
 from sync_protocol.records import PROBLEM, STEP
 
 _LISTED = """
@@ -82,7 +83,12 @@ async def problems(
     if filters.handler_unit is not None:
         where.add("c.handler_unit = {}", filters.handler_unit)
     if filters.text is not None:
-        where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
+        number = read_number(filters.text)
+        if number is None:
+            where.add("(p.title ILIKE {0} OR p.detail ILIKE {0})", contains(filters.text))
+        else:
+            where.add("c.raised_at >= {} AND c.raised_at < {}", *_ends(day_around(number.day)))
+            where.add("right(c.problem::text, 6) = {}", number.ends)
     if filters.category is not None:
         where.add("p.category = {}", filters.category)
     if filters.dispute_kind is not None:

@@ -76,7 +76,11 @@ async def problems(
     ] = None,
     text: Annotated[
         str | None,
-        Query(min_length=1, max_length=100, description="Part of the title or the detail"),
+        Query(
+            min_length=1,
+            max_length=100,
+            description="Part of the title or the detail, or the `number` of a problem",
+        ),
     ] = None,
     category: Annotated[str | None, Query(max_length=100, examples=["dispute"])] = None,
     dispute_kind: Annotated[

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from service.kit.bounded import bounded
-from service.kit.conditions import Conditions, Range, Reach, own_or_tied
+from service.kit.conditions import Conditions, Range, Reach, contains, own_or_tied
 from service.kit.database import Connection, Row
 from service.records.columns import fields_json
 from sync_protocol.periods import month_around
@@ -20,6 +20,7 @@ class Filters(NamedTuple):
     duty: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    text: str | None = None
 
 
 async def home_of(connection: Connection, household: str) -> str | None:
@@ -101,6 +102,8 @@ async def visits(
         where.add("r.visited_at >= {}", filters.since)
     if filters.until is not None:
         where.add("r.visited_at < {}", filters.until)
+    if filters.text is not None:
+        where.add("r.content ILIKE {}", contains(filters.text))
     if after is not None:
         where.add("(r.visited_at, r.id) < ({}, {}::uuid)", *after)
     last = where.parameter(limit)

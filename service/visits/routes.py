@@ -75,6 +75,15 @@ async def visits(
         str | None, Query(max_length=40, pattern=r"^[^\x00]+$", description="Made by this cadre")
     ] = None,
     duty: Annotated[str | None, Query(pattern=WORD_PATTERN, examples=["emergency"])] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=100,
+            pattern=r"^[^\x00]+$",
+            description="Part of the content; with a village, a grid, a household or a cadre",
+        ),
+    ] = None,
     first: First = None,
     last: Last = None,
     limit: Limit = 100,
@@ -82,6 +91,13 @@ async def visits(
 ) -> VisitPage:
     """The newest first."""
     reach = reach_of(caller, unit)
+    if text is not None and household is None and cadre is None and reach.is_wide:
+        # No index finds two characters within a text, and every visit of a township takes seconds.
+        raise Problem(
+            INVALID,
+            "A text is looked for in every visit: name a village, a grid, a household or a cadre"
+            " beside it.",
+        )
     for day in (first, last):
         if day is not None and not periods.FIRST_YEAR <= day.year <= periods.LAST_YEAR:
             raise Problem(INVALID, years_text())
@@ -92,6 +108,7 @@ async def visits(
         duty,
         midnight(first) if first else None,
         midnight(last + timedelta(days=1)) if last else None,
+        text,
     )
     async with state_of(request).database.transaction() as connection:
         home = household and await queries.home_of(connection, household)
@@ -164,7 +181,8 @@ async def _of_cadre(
         for stay in await queries.stays(connection, filters.cadre)
         if first <= stay.month and (last is None or stay.month <= last)
     ]
-    taken = 0
+    # What has a text in it may lie in any month.
+    taken = len(stays) if filters.text is not None else 0
     while True:
         count, month = 0, ""
         # A few more than are wanted: some are out of reach, some come behind the page before. A

@@ -42,6 +42,7 @@ WITHOUT = {
     "loop": "grids and days, of nobody in particular",
     "village_statistics": "numbers of a village at the least, of nobody in particular",
     "list_imports": "when who imported for which units, with no rows",
+    "list_jobs": "how far the caller's own jobs are, shown to the caller",
     "get_job": "how far the caller's own job is, shown to the caller",
     "who_am_i": "the caller's own name and posts, shown to the caller",
     "list_own_sessions": "the caller's own sign-ins, shown to the caller",
@@ -189,6 +190,15 @@ async def walk_webhooks(walk: Walk, token: str) -> None:
     await walk.call("delete_webhook", token, "DELETE", path)
 
 
+async def walk_app_accounts(walk: Walk, token: str) -> None:
+    """The accounts of apps, by who administers the whole city."""
+    app = {"client_id": "app-2", "name": "a", "unit": VILLAGE, "scopes": ["villages:read"]}
+    await walk.call("create_app", token, "POST", "/v1/apps", json=app)
+    await walk.call("list_apps", token, "GET", "/v1/apps")
+    await walk.call("renew_app_secret", token, "POST", "/v1/apps/app-2/secret")
+    await walk.call("end_app", token, "POST", "/v1/apps/app-2/end")
+
+
 async def walk_jobs(walk: Walk, world: World, token: str) -> None:
     """What a job made that one has asked for."""
 
@@ -269,6 +279,7 @@ async def test_every_route_that_touches_personal_data_or_accounts_leaves_a_line(
     await walk.ask(
         "put_indicator", keeper, Call("PUT", "/v1/indicators/chat_groups", {}, indicator)
     )
+    await walk_app_accounts(walk, keeper)
     await walk_app(walk, await app_token(world))
     code = (await walk.ask("make_recovery_code", token, every["make_recovery_code"])).json()["code"]
     body = {"staff_code": WORKER, "code": code, "new_password": PASSWORD + " 九月 麦田"}

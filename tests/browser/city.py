@@ -9,7 +9,7 @@ from service.app import create_app
 from service.imports.importer import Importer
 from service.kit.settings import Settings
 from simulator.places import NOW, SUPERVISOR, VILLAGE
-from tests.browser.looks import ADMINISTRATOR
+from tests.browser.looks import ADMINISTRATOR, SUPERVISOR_OF_CITY
 from tests.conftest import running
 from tests.imports.books import HOUSEHOLDS, book
 from tests.indicators.test_indicators import define
@@ -136,6 +136,8 @@ async def what_waits(world: World, words: Words) -> dict[str, str]:
     await step(world, found["problem"], "accept", note=words.text)
     await step(world, found["problem"], "assign", SUPERVISOR, to_cadre=WORKER, note=words.long)
     found["import"] = await _an_import(world, words)
+    await _a_large_ledger(world)
+    await _an_app(world, words)
     await _an_indicator(world, words)
     await world.fetch("UPDATE device SET name = $1 WHERE name = ''", words.device)
     return found
@@ -164,6 +166,22 @@ async def _an_import(world: World, words: Words) -> str:
 
     await until_none(still)
     return id
+
+
+async def _a_large_ledger(world: World) -> None:
+    """A ledger that is made in the background."""
+    headers = {"Authorization": f"Bearer {await world.token(SUPERVISOR_OF_CITY)}"}
+    asked = {"unit": "1502", "month": "2026-11"}
+    answer = await world.client.post("/v1/exports/visits.xlsx", params=asked, headers=headers)
+    assert answer.status_code == 202, answer.text
+
+
+async def _an_app(world: World, words: Words) -> None:
+    """An app that has an account."""
+    body = {"client_id": "nongmu", "name": words.text[:60], "unit": "1502"}
+    scopes = ["articles:read", "requests:write"]
+    answer = await ask(world, "POST", "/v1/apps", body | {"scopes": scopes}, ADMINISTRATOR)
+    assert answer.status_code == 201, answer.text
 
 
 async def _an_indicator(world: World, words: Words) -> None:

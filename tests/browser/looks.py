@@ -85,6 +85,7 @@ LOOKS = (
     Look("admin-articles", "/admin/articles", ADMINISTRATOR),
     Look("admin-article-new", "/admin/articles/new", ADMINISTRATOR),
     Look("admin-indicators", "/admin/indicators", ADMINISTRATOR),
+    Look("admin-apps", "/admin/apps", ADMINISTRATOR),
     Look("admin-trail", "/admin/trail", ADMINISTRATOR),
     Look("indicators", f"/indicators?unit={TOWNSHIP}&year=2026"),
     Look("indicator", f"/indicators/income?unit={TOWNSHIP}&year=2026"),
@@ -103,5 +104,7 @@ NOT_LOOKED_AT = {
     "admin_article_page": "the form of a new article with its words in it",
     "import_progress": "a part of the page of an import",
     "ledger_file": "a file to download",
+    "asked_ledgers": "a part of the page of ledgers",
+    "asked_ledger_file": "a file to download",
     "roster_file": "a file to download",
 }

@@ -256,8 +256,10 @@ PLACELESS = {
     # of the whole city: tests/vocabulary, tests/indicators
     *("list_indicators", "put_indicator"),
     *("list_vocabulary", "put_term", "change_term", "get_calendar"),
+    # of the whole city: tests/accounts/test_app_accounts.py
+    *("list_apps", "create_app", "renew_app_secret", "end_app"),
     # of the reader alone: tests/jobs/test_results.py
-    *("get_job", "get_job_content"),
+    *("list_jobs", "get_job", "get_job_content"),
     # of a webhook by its id: tests/webhooks/test_telling.py
     *("change_webhook", "delete_webhook", "test_webhook", "list_webhook_deliveries"),
     *("replay_webhook", "replay_webhook_delivery"),

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from service.jobs.asking import ask
 from service.jobs.clearing import CLEAR
@@ -54,6 +55,24 @@ async def test_what_was_asked_for_is_there_as_a_file_for_this_person_alone(world
         assert (await world.get(path, SECRETARY)).status_code == 404
     lines = await world.fetch("SELECT subjects FROM audit WHERE action = 'job-result'")
     assert [row["subjects"] for row in lines] == [[id, "test"]]
+
+
+async def test_ones_own_jobs_are_listed_the_newest_first(world: World) -> None:
+    kind = a_kind(make)
+    async with world.state.database.transaction() as connection:
+        for number, by in enumerate((SUPERVISOR, SECRETARY, SUPERVISOR, SUPERVISOR)):
+            id = uuid7(world.clock.ms() + number, random.Random(1))
+            moment = world.clock.now() + timedelta(seconds=number)
+            await ask(connection, kind, id, by, {}, moment, f"{number}.csv")
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = (await world.get("/v1/jobs", limit=2, **after)).json()
+        found += [one["name"] for one in page["items"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert found == ["3.csv", "2.csv", "0.csv"]
 
 
 async def test_what_is_kept_is_encrypted(world: World) -> None:

@@ -3,6 +3,7 @@ another, and many at once.
 """
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -362,3 +363,27 @@ async def test_odd_addresses_of_decisions_are_answered_by_a_page(world: World, q
     page = await (await browser_of(world, SECRETARY)).get(f"/inbox?{query}")
     assert page.status_code in (200, 404, 422)
     assert "<main" in page.text
+
+
+async def test_rows_name_the_household_and_what_a_record_is_about(world: World) -> None:
+    await a_conflict(world, "members", 3, 4, head_name="乌云其木格")
+    wire = world.wire(WORKER)
+    house, _ = await a_household(wire, head_name="巴特尔")
+    broken = {"visited_at": "昨天", "household_id": house}
+    await a_held(world, fields=broken)
+    await a_held(world, "weekly_analysis", fields={"week": "2026-W47", "nothing": 1})
+    browser = Browser(world)
+    await browser.sign_in("S1502")
+    page = await browser.get("/inbox")
+    names = [
+        unescape(name) for name in re.findall(r'class="subject quiet">(.*?)</span>', page.text)
+    ]
+    assert ">乌云其木格</a>" in page.text  # of the one that is open
+    assert "巴特尔" in names
+    assert "2026年第47周" in names
+    conflicts = (await world.get("/v1/conflicts", "S1502")).json()["items"]
+    assert [one["about"]["head_name"] for one in conflicts] == ["乌云其木格"]
+    # Who wrote it, and does not see that household any more, is not told whose it is.
+    await world.fetch("UPDATE household SET grid = $2 WHERE id = $1", house, FAR_GRID)
+    own = (await world.get("/v1/held", WORKER)).json()["items"]
+    assert [one["about"]["head_name"] for one in own if one["kind"] == "visit"] == [None]

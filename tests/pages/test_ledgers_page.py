@@ -1,15 +1,18 @@
 """Ledgers as files and as pages: the lines of REST's files, for who may have them there."""
 
 import io
+import re
 from typing import Any
 
 import openpyxl
 import pytest
 
+from service.ledgers.jobs import LEDGER
 from service.pages import ledgers
 from simulator.places import TOWNSHIP, VILLAGE
 from sync_protocol.vocabulary import ROLES
-from tests.pages.browsing import Browser, somebody_with
+from tests.jobs.builders import runner_of
+from tests.pages.browsing import Browser, form_of, somebody_with
 from tests.pages.test_numbers import work_of
 from tests.world import FAR_GRID, GRID, World
 
@@ -105,6 +108,46 @@ async def test_the_list_offers_what_the_period_allows(world: World) -> None:
         odd = await browser.get(path)
         assert odd.status_code in (404, 422)
         assert "<main" in odd.text
+
+
+async def test_a_large_ledger_is_there_for_who_asked_when_they_come_back(world: World) -> None:
+    await work_of(world)
+    browser, other = Browser(world), Browser(world)
+    await browser.sign_in("S1502")
+    await other.sign_in("admin")
+    days = {"unit": TOWNSHIP, "from": "2026-11-01", "to": "2026-11-30"}
+    page = await browser.get("/ledgers", **days)
+    assert 'data-table="made"' not in page.text
+    gone = await browser.send(page, "ledger-ask", which="visits")
+    assert gone.status_code == 303, gone.text
+    place = gone.headers["location"]
+    assert "2026-11-30" in place
+    assert place.endswith("#large")
+    page = await browser.get(place)
+    assert "排队等待" in page.text
+    assert "走访台账" in page.text.partition('data-table="made"')[2]
+    assert 'hx-get="/ledgers/asked"' in page.text
+    part = await browser.client.get("/ledgers/asked", headers={"HX-Request": "true"})
+    assert "<main" not in part.text
+    assert "排队等待" in part.text
+    assert (await browser.get("/ledgers/asked")).headers["location"] == "/ledgers#large"
+
+    await runner_of(world, LEDGER).drain()
+    page = await browser.get("/ledgers")
+    assert "hx-get" not in page.text.partition('id="made"')[2]
+    [path] = re.findall(r'href="(/ledgers/asked/[^"]+)"', page.text)
+    made = await browser.get(path)
+    assert made.headers["cache-control"] == "no-store"
+    assert cells(made.content) == cells((await browser.get("/ledgers/visits.xlsx", **days)).content)
+    assert (await other.get(path)).status_code == 404
+    assert 'data-table="made"' not in (await other.get("/ledgers")).text
+
+    week = {"unit": TOWNSHIP, "period": "2026-W47"}
+    form = form_of(page.text, "ledger-ask").fields | week
+    for wrong in ({"which": "monthly"}, {"period": "2026-W99"}, {"unit": "9"}, {"which": "x"}):
+        refused = await browser.post("/ledgers/asked", form | {"which": "cadres"} | wrong)
+        assert refused.status_code in (404, 422), wrong
+        assert "<main" in refused.text
 
 
 @pytest.mark.parametrize("role", list(ROLES))

@@ -328,3 +328,20 @@ async def test_odd_addresses_of_problems_are_answered_by_a_page(world: World, pa
     page = await (await browser_of(world, SECRETARY)).get(path)
     assert page.status_code in (200, 404, 422), page.status_code
     assert "<main" in page.text
+
+
+async def test_a_problem_is_found_by_the_number_of_its_ledger(world: World) -> None:
+    one, other = [await raised(world, title=title) for title in ("井盖破损", "路灯不亮")]
+    number = f"20261120-{one['id'][-6:].upper()}"
+    assert one["number"] == number
+    browser = Browser(world)
+    await browser.sign_in(SUPERVISOR)
+    assert number in (await browser.get(f"/problems/{one['id']}")).text
+    for typed in (number, f" {number.lower()} "):
+        page = await browser.get("/problems", text=typed)
+        assert list(rows_of(page.text, "problems")) == [one["id"]]
+    ledger = await browser.get("/ledgers/problems", unit=GRID, month="2026-11")
+    assert f">{number}</td>" in ledger.text
+    assert other["number"] in ledger.text
+    for odd in (f"00010101-{number[-6:]}", f"20261301-{number[-6:]}", "20261123-000000"):
+        assert 'data-id="' not in (await browser.get("/problems", text=odd)).text

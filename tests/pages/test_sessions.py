@@ -308,6 +308,35 @@ async def test_what_somebody_else_typed_is_not_sent(world: World) -> None:
     assert 'role="alert"' in again.text
 
 
+async def test_files_are_chosen_again_and_all_else_is_kept(world: World) -> None:
+    browser = Browser(world)
+    await browser.sign_in("admin")
+    page = await browser.get("/admin/imports")
+    fields = form_of(page.text, "import").fields | {"dry_run": "true"}
+    world.clock.forward(hours=2)
+    headers = {"Accept": "text/html", "Origin": browser.origin}
+    files = [("files", (name, b"x", "text/csv")) for name in ("名册<b>.csv", "农牧户.csv")]
+    asked = await browser.client.post("/admin/imports", data=fields, files=files, headers=headers)
+    assert asked.status_code == 401
+    assert "文件无法保留" in asked.text
+    assert "名册&lt;b&gt;.csv、农牧户.csv" in asked.text
+    again = await browser.sign_in("admin", carried=hidden(asked.text, "carried"))
+    assert "data-send-at-once" not in again.text
+    assert "名册&lt;b&gt;.csv、农牧户.csv" in again.text
+    assert 'type="file" name="files"' in again.text
+    form = form_of(again.text, "send-again")
+    assert (form.path, form.fields["dry_run"]) == ("/admin/imports", "true")
+    taken = await browser.client.post(form.path, data=form.fields, files=files, headers=headers)
+    assert taken.status_code == 303, taken.text
+
+    world.clock.forward(hours=2)
+    long = await browser.client.post(
+        "/admin/imports", data=fields | {"note": "长" * 14_000}, files=files, headers=headers
+    )
+    assert long.status_code == 401
+    assert "内容太长" in long.text
+
+
 async def test_a_form_that_stayed_open_over_a_new_sign_in_still_works(world: World) -> None:
     browser = Browser(world)
     fields = await a_typed_form(world, browser)

@@ -122,3 +122,33 @@ async def test_a_role_is_offered_what_it_may_change(world: World, role: str) -> 
         return
     for path in ("", "/below", "/move", "/merge", "/close", "/split"):
         assert await forged(browser, PATH + path, name="x", to=OTHER_GRID) == 403, path
+
+
+async def test_a_unit_is_typed_by_its_name_and_one_of_several_by_the_unit_above(
+    world: World,
+) -> None:
+    other = FAR_GRID[:12]
+    for code, name in ((VILLAGE, "同名村"), (other, "同名村"), (VILLAGE[:9], "东镇")):
+        await world.fetch("UPDATE unit SET name = $2 WHERE code = $1", code, name)
+    browser = await browser_of(world)
+    page = await browser.get("/admin/hire")
+    fields = {"name": "新人", "staff_code": "N-1", "role": "village_committee"}
+    for typed, named in (
+        ("同名村", (VILLAGE, other, "东镇 · 同名村")),
+        ("同名", (VILLAGE, other)),
+        ("没有的村", ("没有的村",)),
+        ("没有的镇 同名村", ("没有的镇 同名村",)),
+    ):
+        refused = await browser.send(page, "cadre-hire", **fields, unit=typed)
+        assert refused.status_code == 422, typed
+        assert all(one in said(refused) for one in named), said(refused)
+        assert f'name="unit" value="{typed}"' in refused.text
+    hired = await browser.send(page, "cadre-hire", **fields, unit="东镇 · 同名村")
+    assert hired.status_code == 303, hired.text
+    posts = (await world.get("/v1/cadres/N-1", ADMIN)).json()["posts"]
+    assert [post["unit"] for post in posts] == [VILLAGE]
+    [grid] = await world.fetch("SELECT name FROM unit WHERE code = $1", OTHER_GRID)
+    tried = await browser.send(
+        await browser.get(PATH), "unit-merge", to=f"同名村 {grid['name']}", dry_run="yes"
+    )
+    assert tried.status_code == 200, said(tried)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from simulator.places import SUPERVISOR, TOWNSHIP, VILLAGE
+from tests.pages.administering import browser_of
 from tests.world import GRID, OTHER_GRID, SECRETARY, WORKER, World
 
 AGES = (0, 1, 5, 8, 30, 59, 61, 100, 399, 401, 700)
@@ -51,3 +52,28 @@ async def test_days_cadres_and_duties_narrow_the_list(world: World) -> None:
     assert len(
         (await world.get("/v1/visits", SUPERVISOR, duty="emergency")).json()["items"]
     ) == len(AGES)
+
+
+async def test_a_text_is_found_in_a_village_or_of_a_cadre_and_not_looked_for_in_a_township(
+    world: World,
+) -> None:
+    await made(world)
+    for asked in ({"unit": VILLAGE}, {"cadre": SECRETARY}, {"unit": VILLAGE, "cadre": SECRETARY}):
+        page = (await world.get("/v1/visits", SUPERVISOR, text="9", **asked)).json()
+        assert [item["content"] for item in page["items"]] == ["59", "399"]
+    for sign in ("%", "_"):
+        page = (await world.get("/v1/visits", SUPERVISOR, text=sign, unit=VILLAGE)).json()
+        assert page["items"] == []
+    wide = await world.get("/v1/visits", SUPERVISOR, text="9", unit=TOWNSHIP)
+    assert wide.status_code == 422
+    browser = await browser_of(world, SUPERVISOR)
+    page_of = {"unit": VILLAGE, "text": "399"}
+    narrow = await browser.get("/visits", **page_of)
+    assert 'name="text" value="399"' in narrow.text
+    assert narrow.text.count('data-id="') == 1
+    assert (
+        'name="text"'
+        not in (await browser.get("/visits", unit=TOWNSHIP)).text.partition(
+            'class="card narrowing"'
+        )[2]
+    )
