@@ -20,6 +20,7 @@ from service.cli.options import Data, chosen
 from service.cli.refusals import WRONG_USE, Refusal, say, writing
 from service.cli.roster import content_of
 from service.cli.roster_report import show_import, show_left
+from service.cli.unfinished_imports import finish_former, to_the_end
 from service.kit.conditions import EVERYWHERE
 from service.kit.database import Database
 from service.kit.localization import language_of_the_terminal
@@ -134,7 +135,7 @@ def roster_import(
 
             async def work(database: Database) -> "tuple[str, State, Report]":
                 units = await _units_of(database, as_)
-                await _finish_former(database, settings, show)
+                await finish_former(database, settings, show, leave_all=dry_run)
                 asked = runs.Asked(as_ or OPERATOR, units, options, contents)
                 return await _carry_out(database, settings, asked, show, hear)
 
@@ -184,30 +185,6 @@ async def _units_of(database: Database, staff_code: str | None) -> list[str]:
     return units
 
 
-async def _finish_former(database: Database, settings: Settings, show: "runs.Progress") -> None:
-    """Goes on with what a process began that was killed."""
-    from service.imports import queries, runs
-
-    async with database.reading() as connection:
-        former = await queries.unfinished(connection)
-    for row in former:
-        say(
-            console,
-            Text("Import {id} was interrupted; it is finished first.", id=row["id"]),
-            "yellow",
-        )
-        try:
-            await runs.Run(database, settings, row["id"], utc_now, show).carry_out()
-        except runs.Busy:
-            raise Refusal(
-                Text(
-                    "Import {id} is under way in another process; wait until it has ended, see"
-                    " ‘gridloop roster imports’.",
-                    id=row["id"],
-                )
-            ) from None
-
-
 async def _carry_out(
     database: Database,
     settings: Settings,
@@ -216,18 +193,15 @@ async def _carry_out(
     hear: "runs.OnFault | None" = None,
 ) -> "tuple[str, State, Report]":
     from service.imports import queries, runs
-    from service.imports.report import State
     from sync_protocol.ids import new_uuid7
 
     id = new_uuid7(utc_now())
     async with database.transaction() as connection:
         await queries.lock_imports(connection)
         await runs.ask(connection, settings, asked, id, utc_now())
-    report = await runs.Run(database, settings, id, utc_now, show, on_fault=hear).carry_out()
-    async with database.reading() as connection:
-        row = await queries.one_import(connection, id)
-    assert row is not None
-    return id, State(row["state"]), report
+    run = runs.Run(database, settings, id, utc_now, show, on_fault=hear)
+    state, report = await to_the_end(database, run)
+    return id, state, report
 
 
 @commands.command("imports")
@@ -270,23 +244,23 @@ def roster_undo(
 
     撤销一次导入；其后有人改过的保留并列出。
     """
-    from service.imports import asking, queries, runs
-    from service.imports.report import State
+    from service.imports import asking, runs
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
         show = _stages(progress)
 
         async def work(database: Database) -> "tuple[State, Report]":
             units = await _units_of(database, as_)
-            async with database.transaction() as connection:
-                await asking.begin_undo(
-                    connection, id, units, local_day(utc_now()), as_ or OPERATOR
-                )
-            report = await runs.Run(database, settings, id, utc_now, show).carry_out()
+            today = local_day(utc_now())
             async with database.reading() as connection:
-                row = await queries.one_import(connection, id)
-            assert row is not None
-            return State(row["state"]), report
+                row = await asking.import_within(connection, id, units, today)
+            # One that was interrupted goes on.
+            is_begun = row["state"] == "undoing"
+            await finish_former(database, settings, show, but=id if is_begun else "")
+            if not is_begun:
+                async with database.transaction() as connection:
+                    await asking.begin_undo(connection, id, units, today, as_ or OPERATOR)
+            return await to_the_end(database, runs.Run(database, settings, id, utc_now, show))
 
         state, report = run(settings, work, keys=True)
     taken_back = (

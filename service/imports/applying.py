@@ -25,15 +25,20 @@ from service.kit.encryption import Undecrypted
 from service.kit.encryption_queries import cipher_of
 from service.kit.field_cipher import FieldCipher
 from service.organisation import change_queries
+from service.writes.queries import lock_device
 from service.writes.server_writes import Numbers
-from sync_protocol.ids import new_uuid7
+from sync_protocol.ids import new_uuid7, server_device_id
 from sync_protocol.messages import Mutation, Verdict
 from sync_protocol.periods import local_day
+from sync_protocol.texts import Text
 
 if TYPE_CHECKING:
     from service.imports.runs import Run
 
 _TRIES = 5
+_EDITED_AGAIN = Text(
+    "It was edited again each time when the import was about to write it; import the file again."
+)
 
 
 async def apply(run: "Run", plan: Plan) -> None:
@@ -53,20 +58,36 @@ async def _write_all(run: "Run", plan: Plan) -> None:
     check = HouseholdCheck(plan.world, Faults(), plan.repeated)
     done, total = 0, plan.spool.count("households")
     writing: set[asyncio.Task[int]] = set()
+    ending: list[tuple[Group, int]] = []
     try:
         for number, group in enumerate(plan.groups(run.pace.compared)):
-            changes = await changes_of(run, plan, check, number, group)
+            every = await changes_of(run, plan, check, number, group)
+            changes = [change for change in every if change.what != sheet_check.ENDED]
+            if len(changes) < len(every):
+                ending.append((group, len(every) - len(changes)))
             writing.add(asyncio.create_task(_write(run, plan, check, group, changes)))
             while len(writing) >= run.pace.at_once:
                 done += await _first(writing)
                 await run.tell("households", done, total)
         while writing:
             done += await _first(writing)
+        for group, planned in ending:
+            await _end(run, plan, check, group, planned)
         await run.tell("households", done, total)
     finally:
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
+
+
+async def _end(run: "Run", plan: Plan, check: HouseholdCheck, group: Group, planned: int) -> None:
+    """Deletes the households that a file does not have any more, once all others are written: what
+    the file has in another village has left this one by then.
+    """
+    every = await compared_again(run, plan, check, group)
+    changes = [change for change in every if change.what == sheet_check.ENDED]
+    run.report.sheets["households"].ended -= planned - len(changes)
+    await _write(run, plan, check, group, changes, only_ended=True)
 
 
 async def _first(writing: set["asyncio.Task[int]"]) -> int:
@@ -82,9 +103,10 @@ async def _write(
     check: HouseholdCheck,
     group: Group,
     changes: Sequence[HouseholdChange],
+    only_ended: bool = False,
 ) -> int:
     """Writes the households of villages; those that somebody has edited since they were compared
-    are compared again. How many rows they have.
+    are compared again. How many rows they have. Those that end are written by themselves.
     """
     for _ in range(_TRIES):
         if not changes:
@@ -98,7 +120,11 @@ async def _write(
             added.update(key.digest for change in some for key in change.new_keys)
         if not stale:
             break
-        changes = await compared_again(run, plan, check, group)
+        every = await compared_again(run, plan, check, group)
+        changes = [c for c in every if (c.what == sheet_check.ENDED) == only_ended]
+    else:
+        for change in changes:
+            _note_left_out(run, change, _EDITED_AGAIN)
     return sum(group.values())
 
 
@@ -228,6 +254,10 @@ async def _write_households(
 ) -> int:
     cipher = await cipher_of(connection, run.settings)
     grids = {c.grid for c in changes} | {c.household.grid for c in changes if c.household}
+    if any(c.household is not None and c.household.grid != c.grid for c in changes):
+        # What moves along is numbered in this transaction. Who asked for the import may write over
+        # REST meanwhile: the device comes before the grids there, and so it does here.
+        await lock_device(connection, server_device_id(run.asked_by))
     await known_queries.lock_grids(connection, grids)
     known = [c.household.id for c in changes if c.household is not None]
     stand = await known_queries.revs_of(connection, known) if known else {}
@@ -263,7 +293,7 @@ async def _write_households(
     effects = []
     for (change, mutation), verdict in zip(written, verdicts, strict=True):
         if verdict.outcome == "held":
-            _note_held(run, change, verdict)
+            _note_left_out(run, change, verdict.detail or "")
             continue
         effects.append(_household_effect(run, cipher, change, mutation.id, verdict))
     await known_queries.add_keys(connection, new_keys)
@@ -291,10 +321,10 @@ async def _indexes_of(
     return found, {wanted[index].digest for index, _ in there}
 
 
-def _note_held(run: "Run", change: HouseholdChange, verdict: Verdict) -> None:
-    """Notes a household that the write path did not take."""
+def _note_left_out(run: "Run", change: HouseholdChange, why: str) -> None:
+    """Notes a household that was not written."""
     faults = Faults(run.report.faults, run.report.kinds, run.on_fault)
-    faults.add(Where(*change.row.where), "held", why=verdict.detail or "")
+    faults.add(Where(*change.row.where), "held", why=why)
 
 
 def _household_effect(

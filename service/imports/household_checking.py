@@ -249,6 +249,10 @@ class HouseholdCheck(SheetCheck):
             column = "household_no" if row.values.get("household_no") else "head_name"
             self.fault(row, "household-twice", column, first=twin.number)
             return None
+        other = _first(made.get(key.digest) for key in own if key.village_number is not None)
+        if other is not None:
+            self.fault(row, "village-number-twice", "village_no", first=other.number)
+            return None
         if self._has_anothers_number(own, village, id):
             self.fault(row, "number-taken", "household_no")
             return None

@@ -238,6 +238,10 @@ KINDS: Mapping[str, Kind] = {
         Text("This is no id of a household."),
         Text("Leave it as the export has written it, or empty for a new household."),
     ),
+    "village-number-twice": Kind(
+        Text("Another household of the village has this number, in row {first}."),
+        Text("Give each of the two a number of its own, or leave one of the cells empty."),
+    ),
     "number-taken": Kind(
         Text("This number is another household's, not that of the household with this id."),
         Text("Correct the number, or leave the cell of the number empty."),

@@ -8,6 +8,7 @@ in its effects, so that nothing which somebody has edited since is overwritten w
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
@@ -96,6 +97,7 @@ class Run:
         progress: Progress = lambda what, done, total: None,
         gently: bool = False,
         on_fault: OnFault | None = None,
+        on_begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.database = database
         self.settings = settings
@@ -103,6 +105,7 @@ class Run:
         self.now = now
         self.pace = Pace(gently)
         self.on_fault = on_fault
+        self._on_begin = on_begin
         self._progress = progress
         self._told_at = 0.0
         self.asked_by = ""
@@ -117,6 +120,7 @@ class Run:
         async with self.database.alone_with(f"gridloop import {self.id}") as free:
             if not free:
                 raise Busy(self.id)
+            self._on_begin()
             async with self.database.reading() as connection:
                 row = await queries.one_import(connection, self.id)
             assert row is not None
@@ -131,8 +135,8 @@ class Run:
                     await undo(self)
                 elif state in (State.WAITING, State.CHECKING, State.APPLYING):
                     await self._import(state)
-            except (Problem, KeyMissing, OSError):
-                raise  # the database or a key is away; whoever comes next goes on
+            except (Problem, KeyMissing, OSError, sqlite3.OperationalError):
+                raise  # the database, a key or room on the disk is away; whoever comes next goes on
             except Exception:
                 log.exception("import %s failed", self.id)
                 await self.end(State.FAILED, "roster-import-failed")

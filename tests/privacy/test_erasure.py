@@ -148,7 +148,11 @@ async def everything_decrypted(world: World) -> str:
     found = []
     for table in [
         row["tablename"]
-        for row in await world.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for row in await world.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            # The service writes when its work comes again, whoever is erased meanwhile.
+            " AND tablename <> 'job_schedule'"
+        )
     ]:
         for row in await world.fetch(f"SELECT * FROM {table}"):
             for column, value in row.items():
