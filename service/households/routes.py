@@ -27,7 +27,7 @@ from service.kit.paging import After, Id, Limit, next_place, read_place
 from service.kit.state import state_of
 from service.organisation.units import UnitFilter, reach_of
 from service.vocabulary.terms import WORD_PATTERN
-from service.writes.server_writes import refuse_held, write_as_cadre
+from service.writes.server_writes import refuse_held, wait_for_own_writes, write_as_cadre
 from sync_protocol.messages import Mutation
 from sync_protocol.periods import local_day
 from sync_protocol.texts import Text
@@ -248,6 +248,7 @@ async def correct(request: Request, caller: Signed, id: Id, body: Correction) ->
 
     async def write() -> HouseholdItem:
         async with state.database.transaction() as connection:
+            await wait_for_own_writes(connection, caller)
             row = await household_in_scope(connection, caller, id)
             if not may_write(caller.posts, "household", row["grid"], caller.now):
                 text = Text(

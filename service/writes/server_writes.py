@@ -92,6 +92,16 @@ async def write_as_server(
     return applied.verdicts[0]
 
 
+async def wait_for_own_writes(connection: Connection, caller: Caller) -> None:
+    """Until nobody else writes as this cadre. Who reads a record first, to write what belongs to
+    it, has seen all that came from the cadre's server-side device then: of an edit the server takes
+    that for granted, and would take a move back that the edit had not seen.
+    """
+    device = server_device_id(caller.staff_code)
+    await add_device(connection, device, caller.staff_code, caller.now)
+    await lock_device(connection, device)
+
+
 async def write_as_cadre(
     connection: Connection,
     settings: Settings,
