@@ -31,10 +31,9 @@ def with_mover(grid: str) -> dict[str, Rows]:
 async def test_what_the_file_has_in_another_village_is_moved_and_not_deleted(
     city: City, before: str, after: str, compared: int
 ) -> None:
-    sheets = {name: [*rows] for name, rows in small().items()}
-    sheets["单位"] += [[OTHER_VILLAGE, "村"], [THERE, "网格"]]
-    sheets |= with_mover(before)
-    sheets["农牧户"].append([before, "W", "走了", "", "丁", 1, "", ""])
+    sheets: dict[str, Rows] = {**small(), **with_mover(before)}
+    sheets["单位"] = [*sheets["单位"], [OTHER_VILLAGE, "村"], [THERE, "网格"]]
+    sheets["农牧户"] = [*sheets["农牧户"], [before, "W", "走了", "", "丁", 1, "", ""]]
     assert (await city.take(sheets)).counts() == (4, 0, 0, 0, 0)
     run = city.run_of(await city.ask_files([("r.xlsx", book(with_mover(after)))], "end_missing"))
     run.pace.compared = compared
@@ -54,7 +53,9 @@ async def test_what_is_edited_each_time_is_named_and_not_left_out_in_silence(cit
         stale += 1
         return len(changes)
 
-    changed = {"农牧户": [HOUSEHOLDS, [GRID, "H1", "张三", "", "1组1号", 6, "", ""]]}
+    changed: dict[str, Rows] = {
+        "农牧户": [HOUSEHOLDS, [GRID, "H1", "张三", "", "1组1号", 6, "", ""]]
+    }
     run = city.run_of(await city.ask(changed))
     with patch.object(applying, "write_part", edited):
         await run.carry_out()
@@ -65,7 +66,7 @@ async def test_what_is_edited_each_time_is_named_and_not_left_out_in_silence(cit
 async def test_two_households_of_a_village_cannot_have_one_number(city: City) -> None:
     await city.take(small())
     head = [*HOUSEHOLDS, "村内编号"]
-    rows = [
+    rows: Rows = [
         head,
         [GRID, "Q-1", "甲", "", "5号", 1, "", "", "7"],
         [GRID, "Q-2", "乙", "", "6号", 1, "", "", "7"],
