@@ -171,7 +171,7 @@ async def end_app(request: Request, caller: Signed, client_id: ClientId) -> AppI
 
 def administers_whole(caller: Caller) -> bool:
     """Whether the right of this route holds for the whole city."""
-    return bool(caller.units_or_none()) and all(map(caller.reaches, _tops(caller)))
+    return bool(caller.units_or_none()) and all(map(caller.reaches, caller.tree.tops(caller.today)))
 
 
 def refuse_others(caller: Caller) -> None:
@@ -180,11 +180,6 @@ def refuse_others(caller: Caller) -> None:
         raise Problem(
             NOT_ALLOWED, "Only who administers the whole city keeps the accounts of apps."
         )
-
-
-def _tops(caller: Caller) -> list[str]:
-    units = caller.tree.units.values()
-    return [one.code for one in units if one.parent_on(caller.today) is None]
 
 
 async def _good(connection: Connection, client_id: str) -> Row:

@@ -245,6 +245,7 @@ def roster_undo(
     撤销一次导入；其后有人改过的保留并列出。
     """
     from service.imports import asking, runs
+    from service.imports.report import State
 
     with database_url(chosen(data)) as settings, progress_bar() as progress:
         show = _stages(progress)
@@ -255,7 +256,7 @@ def roster_undo(
             async with database.reading() as connection:
                 row = await asking.import_within(connection, id, units, today)
             # One that was interrupted goes on.
-            is_begun = row["state"] == "undoing"
+            is_begun = row["state"] == State.UNDOING
             await finish_former(database, settings, show, but=id if is_begun else "")
             if not is_begun:
                 async with database.transaction() as connection:

@@ -27,6 +27,7 @@ async def finish_former(
     writes nothing. `but`: not with this one.
     """
     from service.imports import queries, runs
+    from service.imports.report import State
 
     async with database.reading() as connection:
         former = await queries.unfinished(connection)
@@ -40,7 +41,7 @@ async def finish_former(
             continue
         text = (
             Text("Import {id} was interrupted while it was taken back; that is ended first.", id=id)
-            if row["state"] == "undoing"
+            if row["state"] == State.UNDOING
             else Text("Import {id} was interrupted; it is finished first.", id=id)
         )
         tell = partial(say, console, text, "yellow")
@@ -77,7 +78,7 @@ async def _end_or_tell(database: Database, run: "runs.Run") -> None:
             text = Text(
                 "Import {id} was stopped before anything was written, and has ended.", id=run.id
             )
-        elif row["state"] == "undoing":
+        elif row["state"] == State.UNDOING:
             text = Text(
                 "Import {id} was stopped while it was taken back; ‘gridloop roster undo {id}’ goes"
                 " on with that, and so does the service.",

@@ -62,7 +62,7 @@ async def _write_all(run: "Run", plan: Plan) -> None:
     try:
         for number, group in enumerate(plan.groups(run.pace.compared)):
             every = await changes_of(run, plan, check, number, group)
-            changes = [change for change in every if change.what != sheet_check.ENDED]
+            changes = _that_end(every, False)
             if len(changes) < len(every):
                 ending.append((group, len(every) - len(changes)))
             writing.add(asyncio.create_task(_write(run, plan, check, group, changes)))
@@ -84,10 +84,14 @@ async def _end(run: "Run", plan: Plan, check: HouseholdCheck, group: Group, plan
     """Deletes the households that a file does not have any more, once all others are written: what
     the file has in another village has left this one by then.
     """
-    every = await compared_again(run, plan, check, group)
-    changes = [change for change in every if change.what == sheet_check.ENDED]
+    changes = _that_end(await compared_again(run, plan, check, group), True)
     run.report.sheets["households"].ended -= planned - len(changes)
     await _write(run, plan, check, group, changes, only_ended=True)
+
+
+def _that_end(changes: Sequence[HouseholdChange], ended: bool) -> list[HouseholdChange]:
+    """The households that end, or all others."""
+    return [change for change in changes if (change.what == sheet_check.ENDED) == ended]
 
 
 async def _first(writing: set["asyncio.Task[int]"]) -> int:
@@ -120,8 +124,7 @@ async def _write(
             added.update(key.digest for change in some for key in change.new_keys)
         if not stale:
             break
-        every = await compared_again(run, plan, check, group)
-        changes = [c for c in every if (c.what == sheet_check.ENDED) == only_ended]
+        changes = _that_end(await compared_again(run, plan, check, group), only_ended)
     else:
         for change in changes:
             _note_left_out(run, change, _EDITED_AGAIN)

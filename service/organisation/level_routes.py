@@ -48,7 +48,7 @@ async def set_levels(request: Request, caller: Signed, body: Levels) -> list[Lev
     async def work() -> None:
         async with state.database.transaction() as connection:
             tree = await read_tree(connection)
-            tops = [one.code for one in tree.units.values() if one.parent_on(caller.today) is None]
+            tops = tree.tops(caller.today)
             if not all(map(caller.reaches, tops)):
                 raise Problem(
                     NOT_ALLOWED, "Only who administers the whole city sets the levels of its tree."

@@ -197,6 +197,10 @@ class Tree:
         shorter = [length for length in CODE_LENGTH.values() if length < len(code)]
         return code[: shorter[-1]] if shorter else None
 
+    def tops(self, day: date) -> list[str]:
+        """The units with none above them on a day; of a whole city there is one."""
+        return [code for code, unit in self.units.items() if unit.parent_on(day) is None]
+
     def above(self, code: str, day: date) -> list[str]:
         """The units above one on a day, from right above it to the topmost; not to be changed."""
         known = self._span(day).above

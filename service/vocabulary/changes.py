@@ -63,11 +63,7 @@ def topmost(tree: Tree, today: date) -> str:
     """The unit above all others, whose administrators keep lists and the official calendar; raises
     `Problem` where there is none, or several.
     """
-    tops = [
-        code
-        for code, unit in tree.units.items()
-        if unit.parent_on(today) is None and unit.is_open(today, today)
-    ]
+    tops = [code for code in tree.tops(today) if tree.units[code].is_open(today, today)]
     if len(tops) != 1:
         raise Problem(
             NOT_NOW,

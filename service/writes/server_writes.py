@@ -12,7 +12,7 @@ from service.identity import staff_codes
 from service.identity.access import Caller
 from service.identity.rights import PostHeld
 from service.kit import sql
-from service.kit.database import Connection
+from service.kit.database import Connection, Row
 from service.kit.errors import HELD, Problem
 from service.kit.settings import Settings
 from service.writes import prefetch, queries
@@ -51,15 +51,21 @@ async def reserve(connection: Connection, name: str, count: int, now: datetime) 
     them: a device of the server's sends nothing again.
     """
     device = server_device_id(name)
-    await add_device(connection, device, name, now)
-    state = await lock_device(connection, device)
-    assert state is not None
+    state = await _locked(connection, device, name, now)
     first = int(clock.make_stamp(to_ms(now)), 16)
     numbers = Numbers(state["acked_seq"], max(first - 1, state["last_stamp"]))
     last = numbers.behind(count)
     taken = Acknowledged(device, last.seq, f"{last.stamp:016x}", 0, 0)
     await sql.write(connection, [acknowledge([taken], now)])
     return numbers
+
+
+async def _locked(connection: Connection, device: str, name: str, now: datetime) -> Row:
+    """The device that the server keeps for somebody, locked."""
+    await add_device(connection, device, name, now)
+    state = await lock_device(connection, device)
+    assert state is not None
+    return state
 
 
 async def write_as_server(
@@ -97,9 +103,8 @@ async def wait_for_own_writes(connection: Connection, caller: Caller) -> None:
     it, has seen all that came from the cadre's server-side device then: of an edit the server takes
     that for granted, and would take a move back that the edit had not seen.
     """
-    device = server_device_id(caller.staff_code)
-    await add_device(connection, device, caller.staff_code, caller.now)
-    await lock_device(connection, device)
+    name = caller.staff_code
+    await _locked(connection, server_device_id(name), name, caller.now)
 
 
 async def write_as_cadre(
